@@ -1,0 +1,146 @@
+"""Settings: validated, frozen data that comes from TOML, JSON or Python and goes back without loss.
+
+An unknown key is an error that names its path; the string under a field is its help. `--set a.b=3` overrides one value.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sfumato.errors import ConfigError, DataError
+
+S = TypeVar("S", bound="Strict")
+
+
+class Strict(BaseModel):
+    """A frozen table of settings that refuses unknown keys.
+
+    Example:
+        >>> class Budget(Strict):
+        ...     images: int = 1000
+        >>> load(Budget, {"images": 5})
+        Budget(images=5)
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    owner: ClassVar[Any] = None  # the Kind that this table configures, if it is one's Config
+
+    def to_json(self) -> str:
+        """Every value, defaults included, as indented JSON: `load(cls, json.loads(text)) == self`."""
+        return self.model_dump_json(indent=2)
+
+
+def load(cls: type[S], values: Mapping[str, Any], where: str = "settings") -> S:
+    """Validate a table.
+
+    Raises: ConfigError: one line for the first wrong value with its path, and how many more there are.
+    """
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_first_line(error)}") from None
+
+
+def _first_line(error: ValidationError) -> str:
+    first, *rest = error.errors(include_url=False)
+    path = ".".join(str(part) for part in first["loc"]) or "(top)"
+    message = str(first.get("ctx", {}).get("error", first["msg"]))
+    if first["type"] == "extra_forbidden":
+        message = "unknown key; remove it or check its spelling"
+    else:
+        shown = repr(first.get("input"))
+        message = f"{message} (got {shown if len(shown) < 80 else shown[:77] + '...'})"
+    return f"{path}: {message}" + (f"; and {len(rest)} more" if rest else "")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a TOML or JSON file into a table.
+
+    Raises: DataError: the file is missing or unreadable. ConfigError: it is not TOML or JSON.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}; give a .toml or .json file") from None
+    try:
+        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds a {type(values).__name__}; a table of settings was expected")
+    return values
+
+
+def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    """Return a copy with `path=value` settings applied; a number in a path indexes a list, values read as TOML.
+
+    Raises: ConfigError: no `=`, or the path leads through something that is not a table.
+
+    Example:
+        >>> override({"budget": {"images": 1}}, ["budget.images=2_000", "title=a b"])
+        {'budget': {'images': 2000}, 'title': 'a b'}
+    """
+    result: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals or not path.strip():
+            raise ConfigError(f"--set {setting!r}: write path=value, as in budget.images=2000")
+        *parents, last = path.strip().split(".")
+        place: Any = result
+        for name in parents:
+            place = _step(place, name, setting)
+        if isinstance(place, list):
+            place[_index(place, last, setting)] = _value(text)
+        elif isinstance(place, dict):
+            place[last] = _value(text)
+        else:
+            raise ConfigError(f"--set {setting!r}: {parents[-1]!r} is {place!r}, not a table")
+    return result
+
+
+def _step(place: Any, name: str, setting: str) -> Any:
+    if isinstance(place, list):
+        return place[_index(place, name, setting)]
+    if isinstance(place, dict):
+        if isinstance(place.get(name), str) and "kind" not in place:
+            place[name] = {"kind": place[name]}  # `data = "digits"` is short for a table, so a path may go on into it
+        return place.setdefault(name, {})
+    raise ConfigError(f"--set {setting!r}: cannot go into {name!r}, which lies below a plain value")
+
+
+def _index(place: list[Any], name: str, setting: str) -> int:
+    if not name.isdigit() or int(name) >= len(place):
+        raise ConfigError(f"--set {setting!r}: {name!r} is not an index of a list of {len(place)}; use 0 to {len(place) - 1}")
+    return int(name)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a whole file or nothing: a temporary file beside it, flushed to disk, then renamed.
+
+    Raises: DataError: no space, no permission or no such folder; an older file at `path` stays as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DataError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from None

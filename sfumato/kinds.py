@@ -1,0 +1,102 @@
+"""Kinds: how one word in a settings file becomes an object, without a list that anyone has to edit.
+
+A *root* (Task, Family, Metric ...) is an abstract class; a *kind* is a final class below it with a nested `Config` whose
+field `kind` holds its name. A file dropped into the root's package is found by existing: nothing else names it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import PlainValidator
+
+from sfumato.config import Strict
+from sfumato.errors import ConfigError
+
+K = TypeVar("K", bound="Kind")
+
+
+class Kind:
+    """A class that a settings file can name; subclasses register themselves under their root.
+
+    Declare a root with `class Task(Kind, ABC, root=True)`. Every concrete subclass declares
+    `class Config(Strict): kind: Literal["inpainting"] = "inpainting"`.
+
+    Raises: ConfigError: a subclass has no `Config`, or its name is taken.
+    """
+
+    Config: ClassVar[type[Strict]]
+    kinds: ClassVar[dict[str, type[Kind]]]
+    root: ClassVar[type[Kind]]
+
+    def __init_subclass__(cls, root: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if root:
+            cls.root, cls.kinds = cls, {}
+            return
+        if "Config" not in cls.__dict__ or "kind" not in cls.Config.model_fields:
+            raise ConfigError(f"{cls.__name__} needs a nested Config with a field `kind`, so that a file can name it")
+        name = cls.Config.model_fields["kind"].default
+        taken = cls.kinds.get(name)
+        if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ConfigError(f"the {cls.root.__name__.lower()} kind {name!r} is already {taken.__module__}; choose another name")
+        cls.kinds[name] = cls
+        cls.Config.owner = cls
+
+
+def discover(root: type[Kind]) -> dict[str, type[Kind]]:
+    """All kinds of a root, after importing every module of the package that the root was declared in.
+
+    Example:
+        >>> from sfumato.tasks import Task
+        >>> sorted(discover(Task))
+        ['generation', 'inpainting', 'outpainting', 'super_resolution']
+    """
+    package = importlib.import_module(root.__module__.rpartition(".")[0])
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+    return dict(sorted(root.kinds.items()))
+
+
+def find(root: type[Kind], name: str) -> type[Kind]:
+    """The kind called `name`.
+
+    Raises: ConfigError: no such kind; the message lists those known.
+    """
+    if name not in root.kinds:
+        discover(root)
+    if name not in root.kinds:
+        known = ", ".join(sorted(root.kinds))
+        raise ConfigError(f"unknown {root.__name__.lower()} kind {name!r}; known: {known}")
+    return root.kinds[name]
+
+
+def parse(root: type[Kind], value: object) -> Strict:
+    """Read a config of one of the root's kinds from its name, a table with `kind`, or a config.
+
+    Raises: ConfigError: no or an unknown kind. pydantic.ValidationError: a wrong key or value, with its path.
+    """
+    if isinstance(value, str):
+        value = {"kind": value}
+    if isinstance(value, Strict):
+        owner = value.owner
+        if owner is None or owner.root is not root.root:
+            raise ConfigError(f"{type(value).__qualname__} is not the Config of a {root.__name__.lower()} kind")
+        return value
+    if not isinstance(value, dict) or "kind" not in value:
+        raise ConfigError(f"a {root.__name__.lower()} is a name or a table with a key `kind`; got {value!r}")
+    return find(root, str(value["kind"])).Config.model_validate(value)
+
+
+def choice(root: type[Kind]) -> PlainValidator:
+    """The annotation of a slot: `schedule: Annotated[Any, choice(Schedule)]` takes any schedule's config."""
+    return PlainValidator(lambda value: parse(root, value), json_schema_input_type=dict[str, Any] | str)
+
+
+def build(config: Strict, *args: Any, **kwargs: Any) -> Any:
+    """Make the object that a config describes: `build(config, ...)` is `Owner(config, ...)`."""
+    if config.owner is None:
+        raise ConfigError(f"{type(config).__qualname__} is not the Config of a kind, so it cannot be built")
+    return config.owner(config, *args, **kwargs)

@@ -1,0 +1,44 @@
+"""Randomness: named, separate streams, so that one draw never disturbs another.
+
+`stream(seed, "mask", 17)` gives the same numbers whatever else ran before it. No code in sfumato touches torch's global
+generator; a training step is keyed by how many images came before it, so a resumed run draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+Rngs = Generator | Sequence[Generator]  # one generator for a batch, or one for each image
+
+
+def stream(seed: int, *names: str | int, device: str | torch.device = "cpu") -> Generator:
+    """A generator seeded by SHA-256 of (seed, names): equal names give equal numbers, others are independent.
+
+    Example:
+        >>> bool(torch.rand(1, generator=stream(0, "mask", 3)) == torch.rand(1, generator=stream(0, "mask", 3)))
+        True
+    """
+    digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
+    return Generator(device=device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def uniforms(rngs: Rngs, n: int, *shape: int) -> Tensor:
+    """Uniform numbers in [0, 1) for n images, float32 [n, *shape].
+
+    A sequence of generators gives each image its own numbers whatever the batch size (evaluation); a single one draws
+    them in one call (training, where a Python loop over images would cost more than the step).
+    """
+    if isinstance(rngs, Generator):
+        return torch.rand(n, *shape, generator=rngs, device=rngs.device)
+    return torch.stack([torch.rand(*shape, generator=rng, device=rng.device) for rng in rngs])
+
+
+def normals(rngs: Rngs, n: int, *shape: int) -> Tensor:
+    """Standard normal numbers for n images, float32 [n, *shape]; see `uniforms`."""
+    if isinstance(rngs, Generator):
+        return torch.randn(n, *shape, generator=rngs, device=rngs.device)
+    return torch.stack([torch.randn(*shape, generator=rng, device=rng.device) for rng in rngs])
