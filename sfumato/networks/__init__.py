@@ -1,0 +1,1 @@
+"""Networks: nn.Modules, tensors in and tensors out."""

@@ -1,0 +1,123 @@
+"""The networks of paper 000, section 4.1: BaseCritic, BaseGenerator and BaseEpsilonUNet, for images of a multiple of 8.
+
+The text gives blocks, not channels; at width 64 on 32 x 32 RGB with a condition these have the parameter counts of its code
+(4.204 M, 0.666 M and 7.344 M, to a per cent). They stand here to be compared with, not to be copied.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sfumato.errors import ConfigError
+from sfumato.networks.layers import Maps, sinusoidal
+
+
+def _check(size: int) -> None:
+    if size % 8:
+        raise ConfigError(f"the published networks halve an image three times, so its size must be a multiple of 8; it is {size}")
+
+
+def _block(convolution: nn.Module, channels: int) -> nn.Sequential:
+    """The paper's unit: a convolution, BatchNorm2d, LeakyReLU."""
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.LeakyReLU(0.2))
+
+
+class Critic(nn.Module):
+    """Three Conv2d + BatchNorm2d + LeakyReLU blocks that halve the map, then a Conv2d to one number (BaseCritic).
+
+    Raises: ConfigError: the size is not a multiple of 8.
+    """
+
+    def __init__(self, inputs: int, size: int, width: float):
+        super().__init__()
+        _check(size)
+        sizes = [inputs, *(max(round(width * m), 1) for m in (1, 2, 4))]
+        self.blocks = nn.Sequential(
+            *(_block(nn.Conv2d(a, b, 4, stride=2, padding=1, bias=False), b) for a, b in zip(sizes, sizes[1:], strict=False))
+        )
+        self.exit = nn.Conv2d(sizes[-1], 1, size // 8)
+
+    def forward(self, x: Maps) -> Float[Tensor, "B"]:
+        """[B, inputs, H, W] to [B]."""
+        score: Tensor = self.exit(self.blocks(x))
+        return score.flatten()
+
+
+class Generator(nn.Module):
+    """A latent vector through three ConvTranspose2d + BatchNorm2d + LeakyReLU blocks, then Conv2d and tanh (BaseGenerator).
+
+    Its code shows it the condition as one globally pooled vector of 64 numbers beside z; so does this.
+
+    Raises: ConfigError: the size is not a multiple of 8.
+    """
+
+    pooled = 64
+
+    def __init__(self, latent: int, channels: int, condition: int, size: int, width: float):
+        super().__init__()
+        _check(size)
+        self.look = None
+        if condition:
+            half = self.pooled // 2
+            self.look = nn.Sequential(
+                _block(nn.Conv2d(condition, half, 4, stride=2, padding=1), half),
+                _block(nn.Conv2d(half, self.pooled, 4, stride=2, padding=1), self.pooled),
+                nn.AdaptiveAvgPool2d(1),
+            )
+        sizes = [max(round(width * m), 1) for m in (8, 4, 2, 1)]
+        first = nn.ConvTranspose2d(latent + (self.pooled if condition else 0), sizes[0], size // 8, bias=False)
+        self.enter = _block(first, sizes[0])
+        self.blocks = nn.Sequential(
+            *(_block(nn.ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=False), b) for a, b in zip(sizes, sizes[1:], strict=False))
+        )
+        self.exit = nn.Conv2d(sizes[-1], channels, 3, padding=1)
+
+    def forward(self, z: Float[Tensor, "B k"], condition: Maps | None) -> Maps:
+        """[B, latent] and [B, C + 1, H, W] to [B, C, H, W] in [-1, 1]."""
+        h = z[:, :, None, None]
+        if self.look is not None and condition is not None:
+            h = torch.cat([h, self.look(condition)], dim=1)
+        return torch.tanh(self.exit(self.blocks(self.enter(h))))
+
+
+class EpsilonUNet(nn.Module):
+    """MaxPool + Conv2d blocks down, a bottleneck to which the time is added, Upsample + ConvTranspose2d blocks up, skips.
+
+    The text's encoder has three such blocks after an input convolution; the time meets the maps only at the bottleneck.
+
+    Raises: ConfigError: the size is not a multiple of 8.
+    """
+
+    time_dim = 128
+
+    def __init__(self, channels: int, condition: int, size: int, width: float):
+        super().__init__()
+        _check(size)
+        sizes = [max(round(width * m), 1) for m in (1, 2, 4, 8)]
+        self.enter = nn.Conv2d(channels + condition, sizes[0], 3, padding=1)
+        self.down = nn.ModuleList(
+            _block(nn.Conv2d(a, b, 3, padding=1), b) for a, b in zip(sizes, sizes[1:], strict=False)
+        )
+        deepest = sizes[-1]
+        self.time = nn.Sequential(nn.Linear(self.time_dim, deepest), nn.LeakyReLU(0.2), nn.Linear(deepest, deepest))
+        self.bottleneck = _block(nn.Conv2d(deepest, deepest, 3, padding=1), deepest)
+        self.up = nn.ModuleList(
+            _block(nn.ConvTranspose2d(2 * b, a, 3, padding=1), a) for a, b in zip(sizes, sizes[1:], strict=False)
+        )
+        self.exit = nn.Conv2d(sizes[0], channels, 3, padding=1)
+
+    def forward(self, x_t: Maps, time: Float[Tensor, "B"], condition: Maps | None) -> Maps:
+        """[B, C, H, W], [B] in [0, 1] and [B, C + 1, H, W] to [B, C, H, W]."""
+        h = self.enter(x_t if condition is None else torch.cat([x_t, condition], dim=1))
+        skips = []
+        for block in self.down:
+            h = block(F.max_pool2d(h, 2))
+            skips.append(h)
+        h = self.bottleneck(h + self.time(sinusoidal(time, self.time_dim))[:, :, None, None])
+        for block, skip in zip(reversed(self.up), reversed(skips), strict=True):
+            h = block(F.interpolate(torch.cat([h, skip], dim=1), scale_factor=2.0, mode="nearest"))
+        out: Tensor = self.exit(h)
+        return out

@@ -1,0 +1,39 @@
+"""Inpainting: y = known x, where `known` follows a mask law (paper 000, section 3.1)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from sfumato.config import Strict
+from sfumato.kinds import build, choice
+from sfumato.streams import Rngs
+from sfumato.tasks.base import Region, Task
+from sfumato.tasks.masks import Box, MaskLaw
+from sfumato.tasks.operators import Masking
+
+
+class Inpainting(Task):
+    """Some pixels are lost and have to be made; the others are given exactly.
+
+    Example:
+        >>> import torch
+        >>> from sfumato.streams import stream
+        >>> task = Inpainting(Inpainting.Config(mask="centre"))
+        >>> float(task.observe(torch.ones(1, 3, 8, 8), stream(0, "mask")).known.mean())
+        0.75
+    """
+
+    class Config(Strict):
+        kind: Literal["inpainting"] = "inpainting"
+        mask: Annotated[Any, choice(MaskLaw)] = Box.Config()
+        """The law of the holes: box, centre, strokes, half or pixels."""
+        region: Region = "unknown"
+        """Where a loss looks: the unknown pixels (paper 000), the known ones, or all."""
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.law: MaskLaw = build(config.mask)
+
+    def operator(self, rngs: Rngs, n: int, size: int) -> Masking:
+        """Draw a mask for each image."""
+        return Masking(self.law.known(rngs, n, size))

@@ -1,0 +1,178 @@
+"""Mask laws: which pixels are lost. Difficulty is the share of the image that the hole takes.
+
+A law is a pure function of uniform numbers, so that a batch of masks is drawn without a Python loop over images. Everywhere
+in sfumato 1 = known; OpenCV, scikit-image and masks on the command line say 1 (or white) = to be made.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, Literal, final
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from sfumato.config import Strict
+from sfumato.images import Known
+from sfumato.kinds import Kind
+from sfumato.streams import Rngs, uniforms
+
+
+class MaskLaw(Kind, ABC, root=True):
+    """How holes are drawn."""
+
+    def __init__(self, config: Strict):
+        self.config: Any = config
+
+    @abstractmethod
+    def numbers(self, size: int) -> int:
+        """How many uniform numbers one mask takes."""
+
+    @abstractmethod
+    def hole(self, u: Float[Tensor, "B k"], size: int) -> Float[Tensor, "B H W"]:
+        """The holes as 1, from uniform numbers."""
+
+    @final
+    def known(self, rngs: Rngs, n: int, size: int) -> Known:
+        """n masks [n, 1, size, size]: 1 where the pixel is given."""
+        return 1.0 - self.hole(uniforms(rngs, n, self.numbers(size)), size)[:, None]
+
+
+class Sides(Strict):
+    """The range of a box's sides as shares of the image's side."""
+
+    smallest: float = Field(default=1 / 8, gt=0.0, le=1.0)
+    """The shortest side, as a share of the image's side."""
+    largest: float = Field(default=1 / 2, gt=0.0, le=1.0)
+    """The longest side, as a share of the image's side."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Sides:
+        if self.smallest > self.largest:
+            raise ValueError(f"smallest = {self.smallest} is above largest = {self.largest}; swap them")
+        return self
+
+
+class Box(MaskLaw):
+    """One box of random height, width and place: paper 000's law, sides H/8 to H/2."""
+
+    class Config(Sides):
+        kind: Literal["box"] = "box"
+
+    def numbers(self, size: int) -> int:
+        """Height, width, top, left."""
+        return 4
+
+    def hole(self, u: Float[Tensor, "B 4"], size: int) -> Float[Tensor, "B H W"]:
+        """A box of sides smallest..largest, uniformly placed inside the image."""
+        low = max(round(self.config.smallest * size), 1)
+        high = max(round(self.config.largest * size), low)
+        height, width = (low + (u[:, i] * (high - low + 1)).floor() for i in (0, 1))
+        top, left = ((u[:, 2] * (size - height + 1)).floor(), (u[:, 3] * (size - width + 1)).floor())
+        place = torch.arange(size, device=u.device)
+        rows = (place >= top[:, None]) & (place < (top + height)[:, None])
+        columns = (place >= left[:, None]) & (place < (left + width)[:, None])
+        return (rows[:, :, None] & columns[:, None, :]).float()
+
+
+class Centre(MaskLaw):
+    """One centred square that takes the share `fraction` of the image."""
+
+    class Config(Strict):
+        kind: Literal["centre"] = "centre"
+        fraction: float = Field(default=0.25, gt=0.0, le=1.0)
+        """Share of the image that the hole takes."""
+
+    def numbers(self, size: int) -> int:
+        """None."""
+        return 0
+
+    def hole(self, u: Float[Tensor, "B 0"], size: int) -> Float[Tensor, "B H W"]:
+        """The square."""
+        side = max(round(math.sqrt(self.config.fraction) * size), 1)
+        margin = (size - side) // 2
+        hole = torch.zeros(len(u), size, size, device=u.device)
+        hole[:, margin : margin + side, margin : margin + side] = 1.0
+        return hole
+
+
+class Half(MaskLaw):
+    """A straight side of the image, left, right, top or bottom at random, that takes the share `fraction`."""
+
+    class Config(Strict):
+        kind: Literal["half"] = "half"
+        fraction: float = Field(default=0.5, gt=0.0, le=1.0)
+        """Share of the image that the hole takes."""
+
+    def numbers(self, size: int) -> int:
+        """The side."""
+        return 1
+
+    def hole(self, u: Float[Tensor, "B 1"], size: int) -> Float[Tensor, "B H W"]:
+        """One of four sides."""
+        depth = max(round(self.config.fraction * size), 1)
+        sides = torch.zeros(4, size, size, device=u.device)
+        sides[0, :, :depth] = sides[1, :, size - depth :] = 1.0
+        sides[2, :depth] = sides[3, size - depth :] = 1.0
+        return sides[(u[:, 0] * 4).long()]
+
+
+class Pixels(MaskLaw):
+    """Each pixel is lost with probability `fraction`, on its own."""
+
+    class Config(Strict):
+        kind: Literal["pixels"] = "pixels"
+        fraction: float = Field(default=0.5, gt=0.0, le=1.0)
+        """Share of the pixels that are lost, on average."""
+
+    def numbers(self, size: int) -> int:
+        """One a pixel."""
+        return size * size
+
+    def hole(self, u: Float[Tensor, "B k"], size: int) -> Float[Tensor, "B H W"]:
+        """Independent pixels."""
+        return (u < self.config.fraction).float().view(-1, size, size)
+
+
+class Strokes(MaskLaw):
+    """Free-form brush strokes: random walks of round brushes, added until the share `fraction` is covered.
+
+    Reference: Yu et al. (2019), Free-form image inpainting with gated convolution; the walk is theirs, the covered share is
+    what we hold fixed, so that the difficulty has a number.
+    """
+
+    class Config(Strict):
+        kind: Literal["strokes"] = "strokes"
+        fraction: float = Field(default=0.25, gt=0.0, le=1.0)
+        """Share of the image that the hole takes, within one dab of the brush."""
+        radius: float = Field(default=1 / 14, gt=0.0, le=0.5)
+        """Radius of the brush as a share of the image's side."""
+
+    walks, dabs = 4, 48  # four strokes of up to 48 dabs; enough to cover any share at the usual radii
+
+    def numbers(self, size: int) -> int:
+        """Start, direction and bends of each walk."""
+        return self.walks * (3 + self.dabs)
+
+    def hole(self, u: Float[Tensor, "B k"], size: int) -> Float[Tensor, "B H W"]:
+        """Dabs in the order of the strokes, the first ones kept until the share is reached."""
+        u = u.view(len(u), self.walks, 3 + self.dabs)
+        start, heading, bends = u[..., :2], u[..., 2] * 2 * math.pi, u[..., 3:]
+        angle = heading[..., None] + ((bends - 0.5) * 1.5).cumsum(-1)
+        radius = max(self.config.radius * size, 0.75)
+        step = torch.stack([angle.cos(), angle.sin()], -1) * radius
+        path = start[..., None, :] * size + step.cumsum(-2)
+        path = size - (path % (2 * size) - size).abs()  # reflect at the borders
+        path = path.flatten(1, 2)
+        centres = torch.arange(size, device=u.device) + 0.5
+        near_rows = (centres[:, None] - path[:, None, :, 0]) ** 2
+        near_columns = (centres[:, None] - path[:, None, :, 1]) ** 2
+        inside = near_rows[:, :, None, :] + near_columns[:, None, :, :] <= radius**2  # B H W dabs
+        order = torch.arange(1, path.shape[1] + 1, device=u.device)
+        first = torch.where(inside, order, path.shape[1] + 1).amin(-1)  # the dab that first covers a pixel
+        wanted = max(round(self.config.fraction * size * size), 1)
+        last = first.flatten(1).kthvalue(wanted, dim=1).values.clamp(max=path.shape[1])
+        return (first <= last[:, None, None]).float()

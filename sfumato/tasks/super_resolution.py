@@ -1,0 +1,42 @@
+"""Super-resolution: y is the image made smaller; every pixel has to be made (paper 000, section 3.3)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from sfumato.config import Strict
+from sfumato.errors import ConfigError
+from sfumato.streams import Rngs
+from sfumato.tasks.base import Region, Task
+from sfumato.tasks.operators import BlockMean, CubicDown, down_sampling
+
+
+class SuperResolution(Task):
+    """y = A x with A a down-sampling by `scale`; networks see y enlarged.
+
+    Raises: ConfigError: the size of the images is not a multiple of the scale, or smaller than it.
+    """
+
+    class Config(Strict):
+        kind: Literal["super_resolution"] = "super_resolution"
+        scale: int = Field(default=4, ge=2)
+        """How many times smaller y is: 2 or 4 as a rule."""
+        law: Literal["block_mean", "bicubic"] = "block_mean"
+        """How y is made: the mean of blocks, or an antialiased cubic."""
+        preview: Literal["bilinear", "pinv"] = "bilinear"
+        """How y is enlarged for the network: bilinear as in paper 000, or the pseudo-inverse A+."""
+
+    region: Region = "all"
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.region = "all"
+
+    def operator(self, rngs: Rngs, n: int, size: int) -> BlockMean | CubicDown:
+        """The same filter for each image."""
+        scale: int = self.config.scale
+        if size % scale or size < scale:
+            raise ConfigError(f"super-resolution by {scale} needs images whose size is a multiple of {scale}; these have {size}")
+        return down_sampling(self.config.law, n, size, scale, self.config.preview == "bilinear")

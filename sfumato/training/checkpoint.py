@@ -1,0 +1,116 @@
+"""Checkpoints: folders of safetensors and JSON, written whole or not at all.
+
+A checkpoint is written beside its final place and renamed into it; older ones go only afterwards. So a `kill -9` at any
+moment leaves either the old or the new one, both complete.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sfumato.config import write_atomic
+from sfumato.errors import DataError, WeightsError
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write one safetensors file atomically.
+
+    Raises: DataError: no space or no permission; an older file at `path` stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise DataError(f"cannot write {path}: {error}; free some space or choose another folder") from None
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises: WeightsError: missing, truncated, or not safetensors.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"cannot read weights from {path}: {error}; train again or bring the whole file") from None
+
+
+def save_checkpoint(folder: Path, images: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write `folder/checkpoint-<images>` and remove the older ones.
+
+    Raises: DataError: it cannot be written; the older checkpoint stays.
+    """
+    final = folder / f"checkpoint-{images:012d}"
+    if final.exists():
+        return
+    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        save_tensors(tensors, temporary / "state.safetensors")
+        write_atomic(temporary / "state.json", json.dumps(facts))
+        temporary.rename(final)
+    except (OSError, DataError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"cannot write {final}: {error}; free some space or choose another folder") from None
+    for older in checkpoints(folder)[:-1]:
+        shutil.rmtree(older, ignore_errors=True)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """All complete checkpoints of a run, the newest last."""
+    return sorted(path for path in folder.glob("checkpoint-*") if (path / "state.json").is_file())
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The newest checkpoint of a run, or None.
+
+    Raises: WeightsError: its files are damaged.
+    """
+    found = checkpoints(folder)
+    if not found:
+        return None
+    try:
+        facts = json.loads((found[-1] / "state.json").read_text())
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"cannot read {found[-1] / 'state.json'}: {error}; remove that folder to start again") from None
+    return load_tensors(found[-1] / "state.safetensors"), facts
+
+
+def drop_checkpoints(folder: Path) -> None:
+    """Remove all checkpoints and what an interrupted one left behind; a finished run needs none."""
+    for path in [*folder.glob("checkpoint-*"), *folder.glob(".checkpoint-*.tmp")]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def optimizer_tensors(name: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's state as named tensors."""
+    state: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
+    return {f"optimizer.{name}.{i}.{key}": value for i, part in state.items() for key, value in part.items()}
+
+
+def restore_optimizer(name: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put saved state back; an optimiser that had not stepped yet stays fresh."""
+    prefix = f"optimizer.{name}."
+    state: dict[int, dict[str, Tensor]] = {}
+    for full, value in tensors.items():
+        if full.startswith(prefix):
+            place, key = full.removeprefix(prefix).split(".", 1)
+            state.setdefault(int(place), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
