@@ -117,7 +117,9 @@ def _step(place: Any, name: str, setting: str) -> Any:
 
 def _index(place: list[Any], name: str, setting: str) -> int:
     if not name.isdigit() or int(name) >= len(place):
-        raise ConfigError(f"--set {setting!r}: {name!r} is not an index of a list of {len(place)}; use 0 to {len(place) - 1}")
+        raise ConfigError(
+            f"--set {setting!r}: {name!r} is not an index of a list of {len(place)}; use 0 to {len(place) - 1}"
+        )
     return int(name)
 
 
@@ -143,4 +145,6 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise DataError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from None
+        raise DataError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+        ) from None

@@ -93,7 +93,9 @@ def open_picture(path: Path | str) -> Image.Image:
     try:
         picture = Image.open(path)
         if picture.width * picture.height > LARGEST:
-            raise DataError(f"{path} has {picture.width} x {picture.height} pixels; at most {LARGEST:,} are read; make it smaller first")
+            raise DataError(
+                f"{path} has {picture.width} x {picture.height} pixels; at most {LARGEST:,} are read; make it smaller first"
+            )
         picture.load()
     except DataError:
         raise

@@ -21,7 +21,7 @@ K = TypeVar("K", bound="Kind")
 class Kind:
     """A class that a settings file can name; subclasses register themselves under their root.
 
-    Declare a root with `class Task(Kind, ABC, root=True)`. Every concrete subclass declares
+    Declare a root with `class Task(Kind, ABC, root=True)`, an unfinished class with `abstract=True`. Every other declares
     `class Config(Strict): kind: Literal["inpainting"] = "inpainting"`.
 
     Raises: ConfigError: a subclass has no `Config`, or its name is taken.
@@ -31,17 +31,20 @@ class Kind:
     kinds: ClassVar[dict[str, type[Kind]]]
     root: ClassVar[type[Kind]]
 
-    def __init_subclass__(cls, root: bool = False, **kwargs: Any) -> None:
+    def __init_subclass__(cls, root: bool = False, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if root:
             cls.root, cls.kinds = cls, {}
+        if root or abstract:
             return
         if "Config" not in cls.__dict__ or "kind" not in cls.Config.model_fields:
             raise ConfigError(f"{cls.__name__} needs a nested Config with a field `kind`, so that a file can name it")
         name = cls.Config.model_fields["kind"].default
         taken = cls.kinds.get(name)
         if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise ConfigError(f"the {cls.root.__name__.lower()} kind {name!r} is already {taken.__module__}; choose another name")
+            raise ConfigError(
+                f"the {cls.root.__name__.lower()} kind {name!r} is already {taken.__module__}; choose another name"
+            )
         cls.kinds[name] = cls
         cls.Config.owner = cls
 

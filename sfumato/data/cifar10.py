@@ -27,7 +27,9 @@ EACH = 10_000  # records in one file
 
 
 class Cifar10(Source):
-    """32 x 32 RGB photographs in 10 classes: 45,000 to train, the last 5,000 of those files to validate, 10,000 to test.
+    """32 x 32 RGB photographs in 10 classes: 45,000 to train, 5,000 to validate, 10,000 to test.
+
+    The last 5,000 images of the five training files, in their order, validate.
 
     Raises: DataError: the official archive is neither there nor to be had, or it is broken.
         CapabilityError: it has to be fetched and pooch is not installed.

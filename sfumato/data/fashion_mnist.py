@@ -21,7 +21,9 @@ FILES = tuple(
 
 
 class FashionMnist(Source):
-    """28 x 28 grey clothes in 10 classes: 55,000 to train, the last 5,000 of that file to validate, 10,000 to test.
+    """28 x 28 grey clothes in 10 classes: 55,000 to train, 5,000 to validate, 10,000 to test.
+
+    The last 5,000 images of the training file validate.
 
     Raises: DataError: the four official files are neither there nor to be had, or one of them is broken.
         CapabilityError: they have to be fetched and pooch is not installed.

@@ -1,4 +1,4 @@
-"""Official files of public data sets: in the user's folder, else in the cache, else fetched; and how to read idx files."""
+"""Official files of public data sets: in the user's folder, the cache or fetched; and the idx format."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def within(root: Path | None, file: Official) -> Path | None:
         return None
     root = root.expanduser()
     if not root.is_dir():
-        raise DataError(f"data.root = {root} is not a folder; name the one that holds {file.name}, or leave data.root out")
+        raise DataError(f"data.root = {root} is not a folder; name the one with {file.name}, or leave data.root out")
     names = (file.name, file.name.removesuffix(".gz")) if file.unpacked else (file.name,)
     return next((root / name for name in names if (root / name).is_file()), None)
 
@@ -84,8 +84,8 @@ def fetch(source: str, files: Sequence[Official], root: Path | None) -> list[Pat
         missing = [file for file in missing if not (cache / file.name).is_file()]
         place = f"{cache} or a folder named by data.root" if root is None else f"{root} or {cache}"
         raise DataError(
-            f"{source} needs {len(missing)} more file{'s' * (len(missing) > 1)} and cannot fetch from here"
-            f" ({type(error).__name__}); bring {', '.join(map(str, missing))} to {place};"
+            f"{source} lacks {len(missing)} of its files and cannot fetch them ({type(error).__name__});"
+            f" bring {', '.join(map(str, missing))} to {place};"
             ' or set data.kind = "npz", which reads any .npz with keys images, labels, test_images'
         ) from None
     return [cache / file.name for file in files]
@@ -110,18 +110,22 @@ def read_idx(path: Path, official: Official | None) -> UInt8[Tensor, "..."]:
             header = file.read(4 * magic[3])
             shape = struct.unpack(f">{magic[3]}I", header)
             count = math.prod(shape)
-            body = file.read(min(count, LARGEST) + 1)  # one more than there should be, to notice it
+            if count > LARGEST:
+                raise DataError(f"{path} promises {count:,} bytes; at most {LARGEST:,} are read; {again}")
+            body = file.read(count + 1)  # one more than there should be, to notice it
     except (OSError, EOFError, zlib.error, struct.error) as error:
         raise DataError(f"{path} is truncated or broken ({error}); {again}") from None
     if len(body) != count:
         had = f"{len(body):,}" if len(body) < count else "more"
         raise DataError(f"{path} should hold {count:,} bytes after its header but has {had}; {again}")
     if official and (found := digest(magic + header + body)) != official.unpacked:
-        raise DataError(f"{path} is not the official file: its content has md5 {found}, not {official.unpacked}; {again}")
+        raise DataError(f"{path} is not the official file: content with md5 {found}, not {official.unpacked}; {again}")
     return torch.from_numpy(np.frombuffer(body, dtype=np.uint8).reshape(shape).copy())
 
 
-def idx_dataset(name: str, files: Sequence[Official], root: Path | None, held: int = HELD, check: bool = True) -> Dataset:
+def idx_dataset(
+    name: str, files: Sequence[Official], root: Path | None, held: int = HELD, check: bool = True
+) -> Dataset:
     """Train images and labels, test images and labels, in idx files; the last `held` training images validate.
 
     Raises: DataError: see `locate` and `read_idx`; or images, labels and classes do not fit together.
@@ -132,7 +136,7 @@ def idx_dataset(name: str, files: Sequence[Official], root: Path | None, held: i
     for images, labels, path in zip(arrays[::2], arrays[1::2], paths[::2], strict=True):
         if images.ndim != 3 or labels.shape != images.shape[:1]:
             shapes = f"images {tuple(images.shape)} and labels {tuple(labels.shape)}"
-            raise DataError(f"{path} and its labels hold {shapes}; N x H x W and N belong together; delete them and bring both again")
+            raise DataError(f"{path} and its labels hold {shapes}, not N x H x W and N; bring the official files again")
         splits.append(Split(images[:, None], labels.long()))
     return official_split(name, splits[0], splits[1], held)
 

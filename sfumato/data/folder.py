@@ -34,8 +34,8 @@ class Folder(Source):
     """Pictures in a folder and its sub-folders, made square and of one size; of an animation, the first frame.
 
     Sub-folders `train`, `validation` and `test` are the parts where they are there; a part without a folder is taken
-    out of the training pictures. Which ones, a digest of a picture's own pixels says: 8 in 10 to train, 1 to validate, 1
-    to test; so adding, renaming or removing a picture never moves another. Where every picture lies in a folder below
+    out of the training pictures. Which ones, a digest of a picture's own pixels says: 8 in 10 to train, 1 to validate,
+    1 to test; so adding, renaming or removing a picture never moves another. Where every picture lies in a folder below
     its part, and there are at least two such folders, their sorted names are the classes.
 
     Raises: DataError: no folder, no readable picture, a part without pictures, pictures beside the parts' folders, a
@@ -224,7 +224,7 @@ class Preflight:
 def preflight(path: Path | str, size: int = 32) -> Preflight:
     """Look at every picture in a folder and say what `Folder` would find, without keeping any pixels.
 
-    Raises: DataError: there is no such folder, or no picture file in it.
+    Raises: DataError: there is no such folder, no picture file in it, or a folder for tests but none to train.
     """
     return look(Path(path), size)
 
@@ -232,21 +232,23 @@ def preflight(path: Path | str, size: int = 32) -> Preflight:
 def look(folder: Path, size: int, keep: Callable[[Path, Pixel], None] | None = None) -> Preflight:
     """Decode every picture below a folder once, and hand its path and RGB pixels to `keep`.
 
-    Raises: DataError: there is no such folder, or no picture file in it.
+    Raises: DataError: there is no such folder, no picture file in it, or a folder for tests but none to train.
     """
     folder = folder.expanduser()
     paths, ignored = files(folder)
     given = [part for part in PARTS if (folder / part).is_dir()]
+    if given and "train" not in given:
+        raise DataError(f"{folder} has a folder {given[0]} but none called train; add it, or rename {given[0]}")
     pictures, broken, outside = [], [], []
     for path in paths:
         *parents, _ = path.relative_to(folder).parts
-        if given and (not parents or parents[0] not in given or "train" not in given):
+        if given and (not parents or parents[0] not in given):
             outside.append(path)
             continue
         own = parents.pop(0) if given else "train"
         try:
-            picture = open_picture(path)
-            pixels = from_pil(picture, 3)
+            with open_picture(path) as picture:  # Pillow keeps the files of animations open
+                pixels, mode = from_pil(picture, 3), picture.mode
         except Exception as error:  # beside what `open_picture` catches, metadata may break the turning upright
             reason = " ".join(str(error).split())
             broken.append((path, reason if str(path) in reason else f"{path}: {reason}"))
@@ -255,7 +257,7 @@ def look(folder: Path, size: int, keep: Callable[[Path, Pixel], None] | None = N
         part = own if own != "train" else draw(digest, given)
         label = parents[0] if parents else None
         _, height, width = pixels.shape  # upright, which the file need not be
-        pictures.append(Picture(path, part, label, width, height, picture.mode, digest))
+        pictures.append(Picture(path, part, label, width, height, mode, digest))
         if keep:
             keep(path, pixels)
     return Preflight(folder, size, tuple(pictures), tuple(broken), tuple(outside), ignored)

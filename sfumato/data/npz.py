@@ -21,10 +21,10 @@ MOST = 5_000  # images that are set aside to validate or to test, where the file
 class Npz(Source):
     """Square uint8 images under the key `images`, and if wanted `labels`, `test_images`, `validation_labels` and so on.
 
-    Images are N x H x W (grey), N x H x W x C or N x C x H x W with C = 1 or 3; labels are whole numbers from 0. A tenth
-    of `images` (at most 5,000) validates and another tests where the file has no such keys: with `test_images` the last
-    ones validate, in the file's order; without them `images` are first shuffled in a way that depends on their number
-    alone. Other keys are not read.
+    Images are N x H x W (grey), N x H x W x C or N x C x H x W with C = 1 or 3; labels are whole numbers from 0. A
+    tenth of `images` (at most 5,000) validates and another tests where the file has no such keys: with `test_images`
+    the last ones validate, in the file's order; without them `images` are first shuffled in a way that depends on their
+    number alone. Other keys are not read.
 
     Raises: DataError: no or a broken file, no `images`, another type or shape, or labels that do not fit.
 
@@ -59,8 +59,8 @@ class Npz(Source):
             train, validation = hold_out(train, tenth, path)
         shapes = [tuple(split.images.shape[1:]) for split in (train, validation, test)]
         if len(set(shapes)) > 1:
-            shown = ", ".join(f"{name} {shape}" for name, shape in zip(("train", "validation", "test"), shapes, strict=True))
-            raise DataError(f"{path} holds images of different shapes ({shown}); give all parts the same channels and size")
+            shown = ", ".join(map(str, shapes))
+            raise DataError(f"{path} holds images of shapes {shown}; give all parts the same channels and size")
         labels = [split.labels for split in (train, validation, test) if split.labels is not None]
         classes = 1 + max(int(some.max()) for some in labels) if labels else 0
         return Dataset(path.stem, train, validation, test, classes)
@@ -74,9 +74,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise DataError(f"no file at {path}; give the path of an .npz file with a key images")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:  # NumPy would leave a broken file open
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path} is a single array, not an .npz archive; use np.savez_compressed(path, images=...)")
+                raise DataError(f"{path} is one array, not an .npz archive; use np.savez_compressed(path, images=...)")
             present = list(archive.files)
             arrays = {key: archive[key] for key in KEYS if key in present}
     except DataError:

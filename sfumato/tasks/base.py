@@ -123,7 +123,7 @@ class Task(Kind, ABC, root=True):
 
     @property
     def name(self) -> str:
-        """The kind's name, for tables and file names."""
+        """What tables and files call it: the kind, and whatever tells two of one kind apart."""
         return str(self.config.kind)
 
     @abstractmethod

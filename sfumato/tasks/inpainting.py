@@ -34,6 +34,11 @@ class Inpainting(Task):
         super().__init__(config)
         self.law: MaskLaw = build(config.mask)
 
+    @property
+    def name(self) -> str:
+        """inpainting for the paper's box, else with the law, so that a study can hold several."""
+        return "inpainting" if isinstance(self.law, Box) else f"inpainting-{self.config.mask.kind}"
+
     def operator(self, rngs: Rngs, n: int, size: int) -> Masking:
         """Draw a mask for each image."""
         return Masking(self.law.known(rngs, n, size))

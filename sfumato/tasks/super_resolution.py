@@ -34,9 +34,16 @@ class SuperResolution(Task):
         super().__init__(config)
         self.region = "all"
 
+    @property
+    def name(self) -> str:
+        """super_resolution-x4, so that a study can hold several scales."""
+        return f"super_resolution-x{self.config.scale}"
+
     def operator(self, rngs: Rngs, n: int, size: int) -> BlockMean | CubicDown:
         """The same filter for each image."""
         scale: int = self.config.scale
         if size % scale or size < scale:
-            raise ConfigError(f"super-resolution by {scale} needs images whose size is a multiple of {scale}; these have {size}")
+            raise ConfigError(
+                f"super-resolution by {scale} needs images whose size is a multiple of {scale}; these have {size}"
+            )
         return down_sampling(self.config.law, n, size, scale, self.config.preview == "bilinear")

@@ -89,7 +89,9 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     try:
         facts = json.loads((found[-1] / "state.json").read_text())
     except (OSError, ValueError) as error:
-        raise WeightsError(f"cannot read {found[-1] / 'state.json'}: {error}; remove that folder to start again") from None
+        raise WeightsError(
+            f"cannot read {found[-1] / 'state.json'}: {error}; remove that folder to start again"
+        ) from None
     return load_tensors(found[-1] / "state.safetensors"), facts
 
 

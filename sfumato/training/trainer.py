@@ -80,7 +80,9 @@ class Trainer:
         self.tasks = [tasks] if isinstance(tasks, Task) else list(tasks)
         self.budget, self.seed, self.folder, self.watch = budget, seed, folder, watch
         if budget.batch % processes.world():
-            raise ConfigError(f"budget.batch = {budget.batch} cannot be shared by {processes.world()} processes; use a multiple")
+            raise ConfigError(
+                f"budget.batch = {budget.batch} cannot be shared by {processes.world()} processes; use a multiple"
+            )
         self.ledger = Ledger(device=device_name(self.device), processes=processes.world())
         self.ema = EMA(family, budget.ema)
         self._flops: dict[str, float] = {}
@@ -217,7 +219,9 @@ class Trainer:
         """Read the losses, stop if one is not finite, and tell whoever watches."""
         means = {name: float(value) / self._counts[name] for name, value in self._terms.items()}
         self._terms, self._counts = {}, {}
-        self.ledger = self.ledger.model_copy(update={"peak_bytes": max(self.ledger.peak_bytes, peak_bytes(self.device))})
+        self.ledger = self.ledger.model_copy(
+            update={"peak_bytes": max(self.ledger.peak_bytes, peak_bytes(self.device))}
+        )
         for name, mean in means.items():
             if not math.isfinite(mean):
                 raise DivergedError(
@@ -250,13 +254,19 @@ class Trainer:
             self.family.load_state_dict(
                 {name.removeprefix("family."): value for name, value in tensors.items() if name.startswith("family.")}
             )
-            self.ema.load({name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")})
+            self.ema.load(
+                {name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")}
+            )
             self.ledger = Ledger.model_validate(facts["ledger"]).model_copy(update={"processes": processes.world()})
             self._flops = dict(facts["flops"])
         return found
 
     def _interrupted(self) -> None:
-        kept = f"it goes on from there when the same command is given again (in {self.folder})" if self.folder else "nothing was kept"
+        kept = (
+            f"it goes on from there when the same command is given again (in {self.folder})"
+            if self.folder
+            else "nothing was kept"
+        )
         raise Interrupted(f"stopped after {self.ledger.images:,} of {self.budget.images:,} images; {kept}")
 
 

@@ -1,4 +1,7 @@
-"""Lite0 features: padding against SciPy, the resize against Pillow, the network against two photographs' labels."""
+"""Lite0 features: padding against SciPy, the resize against Pillow, the network against NumPy and two photographs.
+
+The trunk was once compared with efficientnet-lite-pytorch 0.1.0's at 224: equal to the last bit.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 from scipy.signal import correlate2d
 from skimage import data
@@ -18,7 +22,7 @@ from skimage import data
 from sfumato.config import load
 from sfumato.errors import CapabilityError, ConfigError, ShapeError, WeightsError
 from sfumato.features import Features
-from sfumato.features.lite0 import DIGEST, FILE, LAYERS, EfficientNetLite0, Lite0, SameConv2d, packaged
+from sfumato.features.lite0 import DIGEST, FILE, LAYERS, EfficientNetLite0, Lite0, SameConv2d, full_precision, packaged
 from sfumato.kinds import build, find, parse
 
 ESPRESSO, EGYPTIAN_CAT = 967, 285  # places in ImageNet's list of 1000
@@ -70,6 +74,41 @@ def test_network_with_its_head_names_photographs(photo: str, label: int, state: 
         chances = F.linear(x, state["_fc.weight"], state["_fc.bias"]).softmax(1)[0]
     assert chances.argmax() == label
     assert chances[label] > (0.9 if photo == "coffee" else 0.35)
+
+
+def plain_trunk(x: np.ndarray, state: dict[str, torch.Tensor], blocks: int) -> np.ndarray:
+    """Stem and blocks once more, in NumPy's float64: kernels and sums by the weights' shapes, strides by the paper."""
+
+    def conv(x: np.ndarray, name: str, norm: str, stride: int = 1) -> np.ndarray:
+        weight = state[f"{name}.weight"].double().numpy()
+        kernel, pads = weight.shape[2], [(0, 0)]
+        for n in x.shape[1:]:
+            total = max(kernel - stride, 0) if n % stride == 0 else max(kernel - n % stride, 0)
+            pads.append((total // 2, total - total // 2))
+        windows = sliding_window_view(np.pad(x, pads), (kernel, kernel), axis=(1, 2))[:, ::stride, ::stride]
+        paths = "ihwab,iab->ihw" if "depthwise" in name else "ihwab,oiab->ohw"
+        y = np.einsum(paths, windows, weight[:, 0] if "depthwise" in name else weight, optimize=True)
+        parts = ("weight", "bias", "running_mean", "running_var")
+        gamma, beta, mean, var = (state[f"{norm}.{part}"].double().numpy()[:, None, None] for part in parts)
+        return (y - mean) / np.sqrt(var + 1e-3) * gamma + beta
+
+    x = conv(x, "_conv_stem", "_bn0", 2).clip(0, 6)
+    for i in range(blocks):
+        name = f"_blocks.{i}."
+        y = conv(x, name + "_expand_conv", name + "_bn0").clip(0, 6) if i > 0 else x
+        y = conv(y, name + "_depthwise_conv", name + "_bn1", 2 if i in (1, 3, 5, 11) else 1).clip(0, 6)
+        y = conv(y, name + "_project_conv", name + "_bn2")
+        x = x + y if x.shape == y.shape else y
+    return x
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_vectors_are_numpys(layer: str, state: dict[str, torch.Tensor]) -> None:
+    features = Lite0(Lite0.Config(layer=layer, size=37))  # odd and even sizes on the way: 37, 19, 10, 5, 3, 2
+    x = pixels(2)
+    maps = [plain_trunk(given.double().numpy(), state, int(layer[1:]) + 1) for given in features.prepare(x)]
+    expected = np.stack([each.mean((1, 2)) for each in maps])
+    np.testing.assert_allclose(features(x).numpy(), expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_network_uses_every_tensor_of_the_file_but_the_head(state: dict[str, torch.Tensor]) -> None:
@@ -138,6 +177,13 @@ def test_precision_is_float32_within_autocast(features: Lite0) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         inside = features(x)
     assert inside.dtype == torch.float32 and torch.equal(plain, inside)
+
+
+def test_tf32_is_off_inside_and_as_before_outside() -> None:
+    before = torch.backends.cudnn.allow_tf32
+    with full_precision(torch.device("cpu")):
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 == before
 
 
 def test_building_draws_no_random_numbers() -> None:

@@ -1,0 +1,151 @@
+"""Metrics: a number, its 95 % interval, the n it rests on, and a card that says how it was computed.
+
+Pictures arrive as uint8, as anyone would save them; a metric that looks at unrounded tensors measures something else.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from sfumato.config import Strict
+from sfumato.errors import ShapeError
+from sfumato.images import Pixels
+from sfumato.kinds import Kind
+from sfumato.tasks.base import Observation
+
+Z95 = 1.959964  # the 97.5 % point of the normal law
+
+
+class Score(Strict):
+    """One figure and everything needed to trust it or to compare it."""
+
+    label: str
+    """How the figure is called in a table."""
+    value: float
+    """The figure."""
+    low: float | None
+    """Lower end of the 95 % interval; null where n is 1."""
+    high: float | None
+    """Upper end of the 95 % interval."""
+    n: int
+    """How many images it rests on."""
+    better: Literal["lower", "higher"]
+    """Which way is better."""
+    unit: str
+    """The unit of the figure."""
+    samples: list[float]
+    """One value an image, or one a bootstrap replicate; paired tests between methods are made on these."""
+    resampled: Literal["images", "replicates"]
+    """What the samples are."""
+    card: dict[str, Any]
+    """How it was computed."""
+
+
+class Metric(Kind, ABC, root=True):
+    """`update` takes batches, `compute` finishes; the state is the object's own."""
+
+    better: ClassVar[Literal["lower", "higher"]]
+    paired: ClassVar[bool] = True
+    """Whether each made image is compared with its own true one."""
+    unit: ClassVar[str]
+
+    def __init__(self, config: Strict):
+        self.config: Any = config
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """How the figure is called in a table."""
+
+    @abstractmethod
+    def update(self, made: Pixels, true: Pixels, observation: Observation) -> None:
+        """Take in a batch."""
+
+    @abstractmethod
+    def compute(self) -> Score:
+        """The figure for all that was taken in.
+
+        Raises: ShapeError: nothing was.
+        """
+
+    def applies(self, observation: Observation) -> bool:
+        """Whether the figure means anything for this kind of observation."""
+        return not self.paired or observation.y.numel() > 0
+
+
+class RegionConfig(Strict):
+    """Where a paired metric looks."""
+
+    region: Literal["hole", "all"] = "hole"
+    """hole: only pixels that had to be made; all: the known ones too, which flatters every method alike."""
+
+
+class PairedMetric(Metric, ABC, abstract=True):
+    """A mean over images of one value an image, with a normal interval: value +- 1.96 sd / sqrt(n)."""
+
+    def __init__(self, config: Strict):
+        super().__init__(config)
+        self._values: list[Float64[Tensor, "B"]] = []
+
+    @abstractmethod
+    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
+        """One value an image; NaN where it is not defined."""
+
+    @property
+    def region(self) -> str:
+        """hole or all."""
+        return str(getattr(self.config, "region", "all"))
+
+    def weight(self, observation: Observation) -> Float64[Tensor, "B 1 H W"]:
+        """1 where the metric looks."""
+        known = observation.known.double()
+        return 1.0 - known if self.region == "hole" else torch.ones_like(known)
+
+    @final
+    def update(self, made: Pixels, true: Pixels, observation: Observation) -> None:
+        if made.shape != true.shape or made.dtype != torch.uint8 or true.dtype != torch.uint8:
+            raise ShapeError(
+                f"made is {made.dtype} {tuple(made.shape)}, true is {true.dtype} {tuple(true.shape)}; "
+                "two uint8 batches of one shape are needed"
+            )
+        self._values.append(self.values(made, true, observation).cpu())
+
+    @final
+    def compute(self) -> Score:
+        values = torch.cat(self._values) if self._values else torch.empty(0, dtype=torch.float64)
+        defined = values[values.isfinite()]
+        n = len(defined)
+        if n == 0:
+            raise ShapeError(f"{self.label} has no image to look at; give at least one with pixels to be made")
+        mean = float(defined.mean())
+        half = Z95 * float(defined.std()) / math.sqrt(n) if n > 1 else None
+        card = {"what": type(self).__doc__.split("\n")[0] if type(self).__doc__ else "", "region": self.region}
+        card |= {
+            "interval": "normal, over images",
+            "dtype": "float64 on uint8 pixels",
+            "undefined_images": len(values) - n,
+        }
+        return Score(
+            label=self.label,
+            value=mean,
+            low=None if half is None else mean - half,
+            high=None if half is None else mean + half,
+            n=n,
+            better=self.better,
+            unit=self.unit,
+            samples=[float(f"{v:.6g}") if math.isfinite(v) else mean for v in values.tolist()],
+            resampled="images",
+            card=card,
+        )
+
+
+def region_mean(error: Float[Tensor, "B C H W"], weight: Float[Tensor, "B 1 H W"]) -> Float64[Tensor, "B"]:
+    """Mean over channels and over the pixels of weight 1, one number an image; NaN where there is no such pixel."""
+    total = (error * weight).sum(dim=(1, 2, 3))
+    return total / (weight.sum(dim=(1, 2, 3)) * error.shape[1])

@@ -1,0 +1,91 @@
+"""Restorers: whatever answers an observation with images, learned or classical, behind one signature."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Generator
+
+from sfumato.config import Strict
+from sfumato.errors import CapabilityError
+from sfumato.families.base import Family
+from sfumato.images import Images, to_float, to_uint8
+from sfumato.kinds import Kind
+from sfumato.tasks.base import Observation, Operator
+from sfumato.tasks.operators import BlockMean, CubicDown, Masking, Nothing
+
+
+class Restorer(Kind, ABC, root=True):
+    """Answers an observation; it never sees the true image."""
+
+    needs: ClassVar[type | None] = None
+    """What it needs of a family (Family, Denoises, Decodes ...); None for the classical ones."""
+    answers: ClassVar[tuple[type[Operator], ...]] = (Masking, BlockMean, CubicDown, Nothing)
+    """The operators it can undo: classical in-painters fill masks, interpolators enlarge."""
+
+    def __init__(self, config: Strict, family: Family | None = None):
+        self.config: Any = config
+        if self.needs is not None and not isinstance(family, self.needs):
+            given = "none was given" if family is None else f"{family.config.kind} does not"
+            raise CapabilityError(
+                f"restorer {config.kind!r} needs a family that {self.needs.__name__.lower()}; {given}"
+            )  # type: ignore[attr-defined]
+        self.family = family
+
+    @abstractmethod
+    def restore(self, observation: Observation, *, rng: Generator) -> Images:
+        """Images in [-1, 1] for what was observed."""
+
+    def check(self, observation: Observation) -> None:
+        """Raises: CapabilityError: this restorer cannot undo this operator."""
+        if not isinstance(observation.operator, self.answers):
+            able = ", ".join(operator.__name__ for operator in self.answers)
+            raise CapabilityError(
+                f"restorer {self.config.kind!r} cannot undo {type(observation.operator).__name__}; it answers {able}"
+            )
+
+
+class Filler(Restorer, abstract=True):
+    """A classical in-painter that works picture by picture on uint8 rows x columns x channels."""
+
+    answers = (Masking,)
+
+    @abstractmethod
+    def fill(self, picture: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """The picture [H, W, C] with its hole [H, W] (True = to be made) filled."""
+
+    def restore(self, observation: Observation, *, rng: Generator) -> Images:
+        """Fill each picture; one without known pixels becomes mid-grey, since nothing is known of it."""
+        self.check(observation)
+        pictures = to_uint8(observation.preview).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        holes = (observation.known[:, 0] < 0.5).cpu().numpy()
+        made = np.empty_like(pictures)
+        for i, (picture, hole) in enumerate(zip(pictures, holes, strict=True)):
+            if not hole.any():
+                made[i] = picture
+            elif hole.all():
+                made[i] = 128
+            else:
+                made[i] = self.fill(picture, hole).reshape(picture.shape)
+        x = to_float(torch.from_numpy(made).permute(0, 3, 1, 2)).to(observation.y.device)
+        return observation.operator.project(x, observation.y)
+
+
+class Enlarger(Restorer, abstract=True):
+    """A classical interpolation of a smaller image."""
+
+    answers = (BlockMean, CubicDown)
+
+    @abstractmethod
+    def enlarge(self, y: Float[torch.Tensor, "B C h w"], size: int) -> Images:
+        """y at full size."""
+
+    def restore(self, observation: Observation, *, rng: Generator) -> Images:
+        """Enlarge all pictures at once."""
+        self.check(observation)
+        return self.enlarge(observation.y, observation.known.shape[-1]).clamp(-1.0, 1.0)

@@ -1,0 +1,30 @@
+"""Navier-Stokes in-painting: lines of equal brightness are carried into the hole as a fluid would."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from sfumato.config import Strict
+from sfumato.restorers.base import Filler
+from sfumato.restorers.opencv import inpaint
+
+
+class NavierStokes(Filler):
+    """OpenCV's `inpaint` with INPAINT_NS.
+
+    Raises: CapabilityError: OpenCV is not installed.
+    Reference: Bertalmio, Bertozzi and Sapiro (2001), Navier-Stokes, fluid dynamics, and image and video inpainting.
+    """
+
+    class Config(Strict):
+        kind: Literal["navier_stokes"] = "navier_stokes"
+        radius: float = Field(default=3.0, gt=0.0)
+        """How far, in pixels, known neighbours count."""
+
+    def fill(self, picture: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """One picture."""
+        return inpaint(picture, hole, self.config.radius, "INPAINT_NS")

@@ -1,0 +1,96 @@
+"""Results: one JSON file a finished cell, gathered into results.jsonl; nothing finished is ever lost or made twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from sfumato import config as settings
+from sfumato.config import Strict, write_atomic
+from sfumato.errors import DataError
+from sfumato.metrics.base import Score
+from sfumato.studies.study import Study
+from sfumato.training.ledger import Ledger
+
+
+class Result(Strict):
+    """One cell: a method on a task, trained with a seed (a classical method has the first seed alone)."""
+
+    method: str
+    """The row."""
+    task: str
+    """The task's name."""
+    seed: int
+    """The training's seed."""
+    status: Literal["ok", "diverged"]
+    """diverged: the training or sampling left the finite numbers; it stays in the tables with its cause."""
+    cause: str = ""
+    """What happened, where it did not end well."""
+    learned: bool
+    """False for classical restorers."""
+    trained_on: list[str] = []
+    """The tasks this model was trained on: one, or all of a joint study."""
+    parameters: int = 0
+    """Deployed: what sampling needs."""
+    parameters_training: int = 0
+    """With critics and whatever else stays at home."""
+    width: float | None = None
+    """The width that parity found."""
+    ledger: Ledger | None = None
+    """What the training cost."""
+    milliseconds: float = 0.0
+    """Wall-clock time to restore one image, in batches."""
+    calls: int = 0
+    """Network calls for one image."""
+    scores: dict[str, Score] = {}
+    """The figures by their labels."""
+
+    @property
+    def cell(self) -> str:
+        """The name of its file."""
+        return f"{self.method}--{self.task}--{self.seed}"
+
+
+def save(result: Result, folder: Path, cell: str) -> None:
+    """Write a cell's file atomically."""
+    write_atomic(folder / "results" / f"{cell}.json", result.model_dump_json())
+
+
+def gather(folder: Path) -> list[Result]:
+    """All finished cells of a study's folder, in a fixed order.
+
+    Raises: DataError: a file is not a result.
+    """
+    found = []
+    for path in sorted((folder / "results").glob("*.json")):
+        try:
+            found.append(Result.model_validate_json(path.read_text()))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} is not a result ({str(error).splitlines()[0]}); remove it to measure that cell again") from None
+    return found
+
+
+def write_lines(results: list[Result], folder: Path) -> Path:
+    """results.jsonl: a line a cell."""
+    path = folder / "results.jsonl"
+    write_atomic(path, "".join(result.model_dump_json() + "\n" for result in results))
+    return path
+
+
+def read_lines(path: Path) -> list[Result]:
+    """The cells of a results.jsonl.
+
+    Raises: DataError: missing, or a line is not a result.
+    """
+    try:
+        return [Result.model_validate(json.loads(line)) for line in path.read_text().splitlines() if line.strip()]
+    except OSError:
+        raise DataError(f"no results at {path}; run `sfumato study` first, or give the folder it wrote") from None
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}); give the command `sfumato study` again") from None
+
+
+def read_resolved(folder: Path) -> Study:
+    """The study as it was run, with scale and parity applied."""
+    return settings.load(Study, settings.read(folder / "study.json"), str(folder / "study.json"))

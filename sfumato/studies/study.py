@@ -1,0 +1,150 @@
+"""A study: one question as one file. Data only; `runner.run` answers it, `reports` shows the answer."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from sfumato import config as settings
+from sfumato.config import Strict
+from sfumato.data.base import Source
+from sfumato.errors import ConfigError
+from sfumato.families.base import Family
+from sfumato.kinds import build, choice
+from sfumato.metrics.base import Metric
+from sfumato.restorers.base import Restorer
+from sfumato.restorers.conditional import Conditional
+from sfumato.tasks.base import Task
+from sfumato.training.trainer import Budget
+
+
+class Parity(Strict):
+    """What has to be equal for the comparison to be fair."""
+
+    parameters: int | None = Field(default=None, ge=1)
+    """Deployed parameters of each learned method: its width is solved for; null leaves the widths alone."""
+    tolerance: float = Field(default=0.02, gt=0.0, lt=1.0)
+    """Largest relative difference from that number; above it the study is refused."""
+
+
+class Method(Strict):
+    """One row of the tables: a family and the way it restores, or a classical restorer alone."""
+
+    name: str = Field(min_length=1)
+    """How the tables call it."""
+    family: Annotated[Any, choice(Family)] | None = None
+    """What is trained; left out for classical restorers."""
+    restorer: Annotated[Any, choice(Restorer)] = Conditional.Config()
+    """How observations are answered."""
+
+    @property
+    def slug(self) -> str:
+        """The name as a part of a path."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-") or "method"
+
+
+class Study(Strict):
+    """Title, question, data, tasks, seeds, budget, parity, methods, metrics: everything that decides the figures.
+
+    Example:
+        >>> study = Study(title="t", data="digits", tasks=["inpainting"], methods=[{"name": "Telea", "restorer": "telea"}])
+        >>> Study.model_validate_json(study.to_json()) == study
+        True
+    """
+
+    title: str
+    """A few words."""
+    question: str = ""
+    """What the study asks."""
+    expects: str = ""
+    """What is expected, and why: the papers' figures, or a reason."""
+    data: Annotated[Any, choice(Source)]
+    """Where the images come from."""
+    tasks: list[Annotated[Any, choice(Task)]] = Field(min_length=1)
+    """What is restored."""
+    train: Literal["each", "jointly"] = "each"
+    """each: a model for every task; jointly: one model on all the tasks, since the condition has one shape."""
+    seeds: list[int] = Field(default=[0], min_length=1)
+    """Training seeds; test images and masks are the same for all."""
+    budget: Budget = Budget()
+    """What each training may spend."""
+    parity: Parity = Parity()
+    """What is held equal."""
+    methods: list[Method] = Field(min_length=1)
+    """The rows of the tables."""
+    metrics: list[Annotated[Any, choice(Metric)]] = ["l1", "psnr", "ssim", "frechet", "consistency"]
+    """The columns of the tables; the first one ranks."""
+    batch: int = Field(default=256, ge=1)
+    """Images restored at once."""
+    plugins: list[str] = []
+    """Python modules to import first, for kinds that live outside sfumato."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins(cls, values: Any) -> Any:
+        import importlib
+
+        for name in values.get("plugins", []) if isinstance(values, dict) else []:
+            try:
+                importlib.import_module(name)
+            except ImportError as error:
+                raise ConfigError(f"plugins: cannot import {name!r} ({error}); install it or correct its name") from None
+        if isinstance(values, dict) and "metrics" not in values:
+            values = {**values, "metrics": cls.model_fields["metrics"].default}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        for what, names in (
+            ("method names", [method.slug for method in self.methods]),
+            ("tasks", [build(task).name for task in self.tasks]),
+            ("seeds", self.seeds),
+        ):
+            if len(set(names)) < len(names):
+                raise ValueError(f"two {what} are the same in {names}; make them differ")
+        for method in self.methods:
+            needs = method.restorer.owner.needs
+            if needs is not None and (method.family is None or not issubclass(method.family.owner, needs)):
+                given = "it has none" if method.family is None else f"{method.family.kind} does not"
+                raise ValueError(
+                    f"method {method.name!r}: restorer {method.restorer.kind!r} needs a family that is a {needs.__name__}; {given}"
+                )
+            if needs is None and method.family is not None:
+                raise ValueError(f"method {method.name!r}: restorer {method.restorer.kind!r} uses no family; remove one of the two")
+        return self
+
+
+def read_study(path: Path, overrides: list[str] | None = None) -> Study:
+    """A study file, with `path=value` settings applied.
+
+    Raises: DataError: no such file. ConfigError: a wrong key or value, with its path.
+    """
+    values = settings.override(settings.read(path), overrides or [])
+    return settings.load(Study, values, str(path))
+
+
+def scaled(study: Study, scale: float) -> Study:
+    """The same study with budget, training and test images multiplied by `scale`, so that anyone can see the whole pipeline.
+
+    A training keeps at least 8 batches and a part of the data at least 32 images; the title says that it was scaled.
+
+    Raises: ConfigError: the scale is not in (0, 1].
+    """
+    if not 0 < scale <= 1:
+        raise ConfigError(f"--scale {scale} is not in (0, 1]; 1 runs the study as written, 0.001 a thousandth of it")
+    if scale == 1:
+        return study
+    budget, data = study.budget, study.data
+    images = max(round(budget.images * scale), 8 * budget.batch)
+    counts = {part: getattr(data, part, None) for part in ("train", "test")}
+    parts = {part: max(round(count * scale), min(count, 32)) for part, count in counts.items() if count is not None}
+    return study.model_copy(
+        update={
+            "title": f"{study.title} (at scale {scale:g})",
+            "budget": budget.model_copy(update={"images": min(images, budget.images)}),
+            "data": data.model_copy(update=parts),
+        }
+    )
