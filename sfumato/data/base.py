@@ -102,7 +102,9 @@ class Source(Kind, ABC, root=True):
         for part in ("train", "validation", "test"):
             split, wanted = getattr(full, part), getattr(self.config, part)
             if wanted is not None and not 1 <= wanted <= len(split):
-                raise ConfigError(f"data.{part} = {wanted}, but {full.name} has {len(split)} such images; ask for 1 to {len(split)}")
+                raise ConfigError(
+                    f"data.{part} = {wanted}, but {full.name} has {len(split)} such images; ask for 1 to {len(split)}"
+                )
             parts[part] = split.first(wanted)
             check_split(parts[part], f"{full.name} {part}")
         return replace(full, **parts)
@@ -114,7 +116,9 @@ def check_split(split: Split, name: str) -> None:
     if len(images) == 0:
         raise DataError(f"{name} has no images; give at least one")
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[2] != images.shape[3]:
-        raise DataError(f"{name}: images are {images.dtype} of shape {tuple(images.shape)}; uint8 N x C x H x H is needed")
+        raise DataError(
+            f"{name}: images are {images.dtype} of shape {tuple(images.shape)}; uint8 N x C x H x H is needed"
+        )
     if split.labels is not None and len(split.labels) != len(images):
         raise DataError(f"{name}: {len(split.labels)} labels for {len(images)} images; each image needs one")
 

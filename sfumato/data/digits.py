@@ -27,12 +27,16 @@ class Digits(Source):
         try:
             from sklearn.datasets import load_digits
         except ImportError:
-            raise CapabilityError("the digits come with scikit-learn, which is missing; pip install 'sfumato[data]'") from None
+            raise CapabilityError(
+                "the digits come with scikit-learn, which is missing; pip install 'sfumato[data]'"
+            ) from None
         bunch = load_digits()
         levels = torch.from_numpy(bunch.images)  # 0 to 16
         order = shuffled(len(levels), "digits")
         images = (levels * (255.0 / 16.0)).round().to(torch.uint8)[order, None]
         labels = torch.from_numpy(bunch.target)[order].long()
         everything = Split(images, labels)
-        parts = [everything.pick(torch.arange(low, high)) for low, high in ((0, 1297), (1297, 1397), (1397, 1797))]
-        return Dataset("digits", *parts, classes=10)
+        train, validation, test = (
+            everything.pick(torch.arange(low, high)) for low, high in ((0, 1297), (1297, 1397), (1397, 1797))
+        )
+        return Dataset("digits", train, validation, test, classes=10)

@@ -136,7 +136,7 @@ class Family(Kind, nn.Module, ABC, root=True):
         if self.spec.condition == 0:
             if observation is not None and observation.y.numel():
                 raise CapabilityError(
-                    f"this {self.config.kind} was trained to generate, not to restore; train it on the task, or use another restorer"
+                    f"this {self.config.kind} was trained to generate, not to restore; train it on the task"
                 )
             return None
         if observation is None:

@@ -130,7 +130,6 @@ class Lite0(Features):
         torch.Size([5, 112])
     """
 
-    label = "FD-lite0"
     digest = DIGEST
 
     class Config(Strict):
@@ -147,6 +146,7 @@ class Lite0(Features):
     def __init__(self, config: Lite0.Config, device: torch.device | str = "cpu") -> None:
         self.config, self.device = config, torch.device(device)
         self.dim = LAYERS[config.layer]
+        self.label = "FD-lite0" if config.layer == "b10" else f"FD-lite0-{config.layer}"
         state = read_weights(config.path or packaged(), DIGEST, BRING)
         with torch.device("meta"):  # no time spent on weights that are replaced, and no random numbers drawn
             network = EfficientNetLite0(int(config.layer[1:]) + 1)

@@ -125,7 +125,7 @@ class PairedMetric(Metric, ABC, abstract=True):
             raise ShapeError(f"{self.label} has no image to look at; give at least one with pixels to be made")
         mean = float(defined.mean())
         half = Z95 * float(defined.std()) / math.sqrt(n) if n > 1 else None
-        card = {"what": type(self).__doc__.split("\n")[0] if type(self).__doc__ else "", "region": self.region}
+        card: dict[str, Any] = {"what": (type(self).__doc__ or "").split("\n")[0], "region": self.region}
         card |= {
             "interval": "normal, over images",
             "dtype": "float64 on uint8 pixels",

@@ -31,10 +31,10 @@ class Restorer(Kind, ABC, root=True):
     def __init__(self, config: Strict, family: Family | None = None):
         self.config: Any = config
         if self.needs is not None and not isinstance(family, self.needs):
-            given = "none was given" if family is None else f"{family.config.kind} does not"
+            given = "none was given" if family is None else f"{family.config.kind} is none"
             raise CapabilityError(
-                f"restorer {config.kind!r} needs a family that {self.needs.__name__.lower()}; {given}"
-            )  # type: ignore[attr-defined]
+                f"restorer {self.config.kind!r} needs a family that is a {self.needs.__name__}; {given}"
+            )
         self.family = family
 
     @abstractmethod

@@ -35,7 +35,9 @@ def fit_width(config: Any, spec: DataSpec, target: int, tolerance: float) -> Any
         True
     """
     if "width" not in type(config).model_fields:
-        raise ConfigError(f"parity turns the setting `width`, which {config.kind!r} does not have; leave parity.parameters out")
+        raise ConfigError(
+            f"parity turns the setting `width`, which {config.kind!r} does not have; leave parity.parameters out"
+        )
 
     def count(step: int) -> int:
         return deployed_parameters(config.model_copy(update={"width": step * STEP}), spec)
@@ -44,7 +46,9 @@ def fit_width(config: Any, spec: DataSpec, target: int, tolerance: float) -> Any
     while count(high) < target:
         low, high = high, 2 * high
         if high * STEP > 4096:
-            raise ConfigError(f"{config.kind!r} does not reach {target:,} parameters at any sensible width; lower parity.parameters")
+            raise ConfigError(
+                f"{config.kind!r} does not reach {target:,} parameters at any sensible width; lower parity.parameters"
+            )
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if count(middle) < target else (low, middle)

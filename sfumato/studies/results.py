@@ -67,7 +67,9 @@ def gather(folder: Path) -> list[Result]:
         try:
             found.append(Result.model_validate_json(path.read_text()))
         except (OSError, ValueError) as error:
-            raise DataError(f"{path} is not a result ({str(error).splitlines()[0]}); remove it to measure that cell again") from None
+            raise DataError(
+                f"{path} is not a result ({str(error).splitlines()[0]}); remove it to measure that cell again"
+            ) from None
     return found
 
 
@@ -88,7 +90,9 @@ def read_lines(path: Path) -> list[Result]:
     except OSError:
         raise DataError(f"no results at {path}; run `sfumato study` first, or give the folder it wrote") from None
     except ValueError as error:
-        raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}); give the command `sfumato study` again") from None
+        raise DataError(
+            f"{path} is damaged ({str(error).splitlines()[0]}); give the command `sfumato study` again"
+        ) from None
 
 
 def read_resolved(folder: Path) -> Study:

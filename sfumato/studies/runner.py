@@ -157,8 +157,8 @@ def work(study: Study, cell: Cell, out: Path, device: str, data: Dataset | None 
     try:
         trained = None if method.family is None else _train(study, method, cell, out, device, data)
     except DivergedError as error:
-        for task in pending(study, cell, out):
-            _record_failure(study, cell, task, out, error)
+        for number in pending(study, cell, out):
+            _record_failure(study, cell, number, out, error)
         return
     restorer: Restorer = build(method.restorer, None if trained is None else trained.family)
     for number in pending(study, cell, out):

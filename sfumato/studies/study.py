@@ -91,7 +91,9 @@ class Study(Strict):
             try:
                 importlib.import_module(name)
             except ImportError as error:
-                raise ConfigError(f"plugins: cannot import {name!r} ({error}); install it or correct its name") from None
+                raise ConfigError(
+                    f"plugins: cannot import {name!r} ({error}); install it or correct its name"
+                ) from None
         if isinstance(values, dict) and "metrics" not in values:
             values = {**values, "metrics": cls.model_fields["metrics"].default}
         return values
@@ -108,12 +110,14 @@ class Study(Strict):
         for method in self.methods:
             needs = method.restorer.owner.needs
             if needs is not None and (method.family is None or not issubclass(method.family.owner, needs)):
-                given = "it has none" if method.family is None else f"{method.family.kind} does not"
+                given = "it has none" if method.family is None else f"{method.family.kind} is none"
                 raise ValueError(
-                    f"method {method.name!r}: restorer {method.restorer.kind!r} needs a family that is a {needs.__name__}; {given}"
+                    f"method {method.name!r}: {method.restorer.kind!r} needs a family that is a {needs.__name__}; {given}"
                 )
             if needs is None and method.family is not None:
-                raise ValueError(f"method {method.name!r}: restorer {method.restorer.kind!r} uses no family; remove one of the two")
+                raise ValueError(
+                    f"method {method.name!r}: restorer {method.restorer.kind!r} uses no family; remove one of the two"
+                )
         return self
 
 

@@ -18,8 +18,9 @@ import sfumato
 from sfumato import config as settings
 from sfumato.config import Strict, write_atomic
 from sfumato.data.base import Dataset, DataSpec, Source
-from sfumato.errors import ConfigError, WeightsError
+from sfumato.errors import CapabilityError, ConfigError, WeightsError
 from sfumato.families.base import Family, parameter_count
+from sfumato.images import Pixels, to_uint8
 from sfumato.kinds import build, choice
 from sfumato.streams import stream
 from sfumato.tasks.base import Task
@@ -166,3 +167,43 @@ The weights are running averages (half-life {config.budget.ema:.0%} of the image
 beside this card holds every setting; `sfumato restore` and `sfumato sample` take this folder as `--model`.
 A restored pixel is a plausible guess, never evidence of what was there.
 """
+
+
+def read_run(
+    path: Path | None,
+    family: str | None,
+    data: str,
+    tasks: list[str],
+    images: int | None,
+    seed: int,
+    overrides: list[str],
+) -> RunConfig:
+    """A run's settings from a file, or from names; `path=value` settings are applied last.
+
+    Raises: ConfigError: neither a file nor a family, or a wrong key or value.
+    """
+    if path is None and family is None:
+        raise ConfigError(
+            "name a family, as in `sfumato train ddpm`, or give --config; `sfumato kinds family` lists them"
+        )
+    values: dict[str, Any] = (
+        settings.read(path) if path else {"data": data, "tasks": tasks, "family": family, "seed": seed}
+    )
+    if images is not None:
+        values["budget"] = {**values.get("budget", {}), "images": images}
+    return settings.load(RunConfig, settings.override(values, overrides), str(path or "command line"))
+
+
+def sample_pixels(run: Run, n: int, seed: int) -> Pixels:
+    """n images drawn from a run that was trained on generation, as uint8.
+
+    Raises: CapabilityError: it was only trained to restore.
+    """
+    free = next((task for task in run.tasks if not task.conditional), None)
+    if free is None:
+        names = ", ".join(task.name for task in run.tasks)
+        raise CapabilityError(f"this model was trained for {names}, not for generation; use `sfumato restore`")
+    device = run.family.device
+    blank = torch.zeros(n, run.spec.channels, run.spec.size, run.spec.size, device=device)
+    observation = free.observe(blank, stream(seed, "mask"))
+    return to_uint8(run.family.sample(n, observation=observation, rng=stream(seed, "sample", device=device))).cpu()

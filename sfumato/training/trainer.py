@@ -126,7 +126,7 @@ class Trainer:
                     if rounds % self.log_rounds == 0 or over:
                         self._look()
                     stop = self._agreed(interrupt.wanted, rounds)
-                    if not over and self._agreed(time.monotonic() - saved > self.budget.save_every, rounds) or stop:
+                    if (not over and self._agreed(time.monotonic() - saved > self.budget.save_every, rounds)) or stop:
                         self._save(number, optimizers)
                         saved = time.monotonic()
                     if stop:

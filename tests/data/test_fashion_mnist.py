@@ -54,6 +54,6 @@ def test_the_last_5000_training_images_validate(tmp_path: Path, monkeypatch: pyt
 def test_a_file_of_another_set_is_refused(tmp_path: Path) -> None:
     for file in FILES:
         (tmp_path / file.name).write_bytes(gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 3) + b"abc"))
-    with pytest.raises(DataError, match="train-images-idx3-ubyte.gz is not the official file") as caught:
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is not the official file") as caught:
         FashionMnist(FashionMnist.Config(root=tmp_path)).load()
     assert FILES[0].url in str(caught.value) and "\n" not in str(caught.value)

@@ -238,7 +238,7 @@ def test_nothing_readable_is_refused_even_with_skip(tmp_path: Path) -> None:
 
 
 def test_no_folder_an_empty_one_and_one_of_other_files(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no folder at .*nowhere; give the path of a folder with pictures"):
+    with pytest.raises(DataError, match=r"no folder at .*nowhere; give the path of a folder with pictures"):
         dataset(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"holds no pictures \(it is empty\); put \.png"):
         dataset(tmp_path)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from sfumato.data import mnist
-from sfumato.data.mnist import FILES, Mnist
 from sfumato.data.files import Official, digest
+from sfumato.data.mnist import FILES, Mnist
 from sfumato.errors import DataError
 
 
@@ -49,6 +49,6 @@ def test_the_last_5000_training_images_validate(tmp_path: Path, monkeypatch: pyt
 def test_a_file_of_another_set_is_refused(tmp_path: Path) -> None:
     for file in FILES:
         (tmp_path / file.name).write_bytes(gzip.compress(b"\0\0\x08\x01" + struct.pack(">I", 3) + b"abc"))
-    with pytest.raises(DataError, match="train-images-idx3-ubyte.gz is not the official file") as caught:
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz is not the official file") as caught:
         Mnist(Mnist.Config(root=tmp_path)).load()
     assert FILES[0].url in str(caught.value) and "\n" not in str(caught.value)

@@ -67,11 +67,9 @@ def test_without_test_images_the_split_is_a_fixed_shuffle(tmp_path: Path) -> Non
     parts = [getattr(source.load(), part) for part in ("train", "validation", "test")]
     numbers = [part.images[:, 0, 0, 0].tolist() for part in parts]
     assert [len(some) for some in numbers] == [40, 5, 5]
-    assert sorted(sum(numbers, [])) == list(range(50)) and numbers[2] != list(range(45, 50))
-    assert numbers == [
-        part.images[:, 0, 0, 0].tolist()
-        for part in map(lambda p: getattr(source.load(), p), ("train", "validation", "test"))
-    ]
+    assert sorted(number for some in numbers for number in some) == list(range(50)) and numbers[2] != list(range(45, 50))
+    again = source.load()
+    assert [getattr(again, part).images[:, 0, 0, 0].tolist() for part in ("train", "validation", "test")] == numbers
     assert all(part.labels.tolist() == some for part, some in zip(parts, numbers, strict=True))
 
 
@@ -151,9 +149,9 @@ def test_broken_files_give_one_line(tmp_path: Path, damage: Any, message: str) -
 
 def test_a_lone_array_and_no_file(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", images())
-    with pytest.raises(DataError, match="is one array, not an .npz archive"):
+    with pytest.raises(DataError, match=r"is one array, not an \.npz archive"):
         Npz(Npz.Config(path=tmp_path / "one.npy")).load()
-    with pytest.raises(DataError, match="no file at .*none.npz; give the path of an .npz file"):
+    with pytest.raises(DataError, match=r"no file at .*none\.npz; give the path of an \.npz file"):
         Npz(Npz.Config(path=tmp_path / "none.npz")).load()
 
 

@@ -18,7 +18,8 @@ def test_parts_are_points_of_two_channels() -> None:
 
 def test_the_draw_is_fixed() -> None:
     one, two = Toy(Toy.Config()).load(), Toy(Toy.Config()).load()
-    assert torch.equal(one.test.images, two.test.images) and torch.equal(one.test.labels, two.test.labels)
+    assert torch.equal(one.test.images, two.test.images)
+    assert one.test.labels is not None and two.test.labels is not None and torch.equal(one.test.labels, two.test.labels)
     assert not torch.equal(one.validation.images, one.test.images)
 
 

@@ -1,0 +1,54 @@
+"""The catalogue: every kind that a settings file can name, with its settings, read from the code itself."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from sfumato.errors import ConfigError
+from sfumato.kinds import Kind, discover
+
+PACKAGES = ("data", "tasks", "maths", "families", "samplers", "restorers", "features", "metrics")
+
+
+def roots() -> dict[str, type[Kind]]:
+    """All roots by their lower-case names, after importing the packages that declare them."""
+    found: dict[str, type[Kind]] = {}
+    for package in PACKAGES:
+        importlib.import_module(f"sfumato.{package}")
+    for package in ("tasks.masks", "maths.schedules", "families.wgan", "families.ddpm"):
+        importlib.import_module(f"sfumato.{package}")
+    for cls in _subclasses(Kind):
+        if "kinds" in cls.__dict__ and cls.__module__.startswith("sfumato."):
+            found[cls.__name__.lower()] = cls
+    return dict(sorted(found.items()))
+
+
+def _subclasses(cls: type[Any]) -> list[type[Any]]:
+    direct = cls.__subclasses__()
+    return direct + [below for child in direct for below in _subclasses(child)]
+
+
+def describe(root: str | None = None) -> str:
+    """A text for people: roots with their kinds, or one root's kinds with every setting.
+
+    Raises: ConfigError: no such root; the message lists those known.
+    """
+    known = roots()
+    if root is None:
+        return "\n".join(f"{name:12} {', '.join(discover(cls))}" for name, cls in known.items())
+    if root.lower() not in known:
+        raise ConfigError(f"no root {root!r}; known: {', '.join(known)}")
+    return "\n\n".join(_describe_kind(name, cls) for name, cls in discover(known[root.lower()]).items())
+
+
+def _describe_kind(name: str, cls: type[Kind]) -> str:
+    first = (cls.__doc__ or "").strip().split("\n")[0]
+    lines = [f"{name}: {first}"]
+    for field, info in cls.Config.model_fields.items():
+        if field == "kind":
+            continue
+        default = info.get_default(call_default_factory=True) if not info.is_required() else "(required)"
+        shown = getattr(default, "kind", default)
+        lines.append(f"    {field} = {shown}  # {' '.join((info.description or '').split())}")
+    return "\n".join(lines)

@@ -1,0 +1,232 @@
+"""The command line: `sfumato train | sample | restore | evaluate | study | report | kinds | check`.
+
+A command only reads its options, calls one function and prints; user errors are one line and exit code 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import sfumato
+
+app = typer.Typer(
+    help="Which generative model should I use on my images, and can I trust the answer?",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="Where to write; an interrupted command goes on from there.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a setting, as in --set budget.images=20000; may be repeated."),
+]
+Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu or cuda.")]
+RunFolder = Annotated[Path, typer.Argument(help="The folder that `sfumato train` wrote.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sfumato {sfumato.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that come before the command."""
+
+
+@app.command()
+def train(
+    family: Annotated[str | None, typer.Argument(help="wgan, ddpm ... (see `sfumato kinds family`).")] = None,
+    data: Annotated[str, typer.Option(help="Where the images come from (see `sfumato kinds source`).")] = "digits",
+    task: Annotated[
+        list[str] | None, typer.Option(help="generation, inpainting, outpainting, super_resolution; may be repeated.")
+    ] = None,
+    out: Out = Path("runs/model"),
+    config: Annotated[
+        Path | None, typer.Option(help="A .toml or .json file with all settings, instead of the names.")
+    ] = None,
+    images: Annotated[int | None, typer.Option(help="Budget: real images consumed.")] = None,
+    seed: Annotated[int, typer.Option(help="Start of every stream of random numbers.")] = 0,
+    device: Device = "auto",
+    settings: Set = None,
+) -> None:
+    """Train one model; give the same command again to go on after an interruption.
+
+    Example: sfumato train ddpm --data digits --task inpainting --images 50000 --out runs/filler
+    """
+    from sfumato import display
+    from sfumato.training import processes
+    from sfumato.training.run import read_run
+    from sfumato.training.run import train as train_run
+
+    run = read_run(config, family, data, task or ["generation"], images, seed, settings or [])
+    processes.join(device)
+    with display.training_bar(str(run.family.kind), run.budget.images) as watch:
+        trained = train_run(run, out, device=device, watch=watch)
+    if processes.rank() == 0:
+        display.console.print((out / "card.md").read_text(), markup=False)
+        display.console.print(
+            f"{trained.ledger.images:,} images in {trained.ledger.seconds:.0f} s; the model is in {out}"
+        )
+    processes.leave()
+
+
+@app.command()
+def sample(
+    run: RunFolder,
+    n: Annotated[int, typer.Option("-n", min=1, max=4096, help="How many images.")] = 16,
+    out: Out = Path("samples.png"),
+    seed: Annotated[int, typer.Option(help="Another seed draws other images.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Draw images from a model trained on generation, as one picture."""
+    from sfumato.images import grid, write_picture
+    from sfumato.training.run import load, sample_pixels
+
+    pixels = sample_pixels(load(run, device), n, seed)
+    write_picture(grid(pixels, scale=max(1, 64 // pixels.shape[-1])), out)
+    typer.echo(str(out))
+
+
+@app.command()
+def restore(
+    picture: Annotated[Path, typer.Argument(help="The picture to restore, of the model's own size.")],
+    model: Annotated[str, typer.Option(help="The folder of a run, or telea, navier_stokes, biharmonic, bicubic ...")],
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="A picture of the same size: WHITE where the picture is to be MADE, black where it is kept."),
+    ] = None,
+    scale: Annotated[int | None, typer.Option(help="Enlarge so many times instead of filling a mask.")] = None,
+    invert: Annotated[bool, typer.Option("--invert", help="The mask is white where the picture is kept.")] = False,
+    out: Out = Path("restored.png"),
+    seed: Annotated[int, typer.Option(help="Another seed gives another plausible answer.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Fill the white part of a mask, or enlarge a picture.
+
+    Example: sfumato restore picture.png --mask mask.png --model runs/filler --out restored.png
+    """
+    from sfumato import display
+    from sfumato.images import write_picture
+    from sfumato.restorers.picture import restore_picture
+
+    restored = restore_picture(picture, model, mask=mask, scale=scale, invert=invert, seed=seed, device=device)
+    for warning in restored.warnings:
+        display.errors.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+    write_picture(restored.pixels, out)
+    typer.echo(str(out))
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    metrics: Annotated[str, typer.Option(help="Names separated by commas (see `sfumato kinds metric`).")] = "",
+    test: Annotated[int | None, typer.Option(help="Use only the first so many test images.")] = None,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the scores with their cards here.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Measure a model on the test images of its data, each figure with its 95 % interval."""
+    from sfumato import display
+    from sfumato.config import write_atomic
+    from sfumato.studies.evaluate import evaluate_run
+
+    names = [name.strip() for name in metrics.split(",") if name.strip()]
+    results = evaluate_run(run, names, test, device=device)
+    display.show(results)
+    if json_out is not None:
+        write_atomic(json_out, "[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]\n")
+
+
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="A study file, such as studies/quickstart.toml.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for everything; runs/<name of the file> if left out.")
+    ] = None,
+    scale: Annotated[
+        float, typer.Option(help="Multiply budget, training and test images, e.g. 0.001 to see the pipeline.")
+    ] = 1.0,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at once, each in its own process.")] = 1,
+    device: Device = "auto",
+    settings: Set = None,
+) -> None:
+    """Answer a study: train what is missing, measure it, print the tables, write the report.
+
+    Stop it with Ctrl-C and give the same command again: nothing finished is lost or made twice.
+    """
+    from sfumato import display
+    from sfumato.kinds import build
+    from sfumato.reports.report import build_report
+    from sfumato.studies import results, runner
+    from sfumato.studies.study import read_study, scaled
+
+    question = scaled(read_study(file, settings), scale)
+    folder = out or Path("runs") / file.stem
+    data = build(question.data).load()
+    with display.study_bars(question.budget.images, lambda: runner.training_progress(question, folder)):
+        runner.run(question, folder, device=device, jobs=jobs, data=data)
+    display.show(results.gather(folder))
+    display.console.print(f"report: {build_report(folder)}", soft_wrap=True)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="The folder of a study.")]) -> None:
+    """Write the report of a study again: report.html, tables.tex, tables.csv."""
+    from sfumato.reports.report import build_report
+
+    typer.echo(str(build_report(folder)))
+
+
+@app.command()
+def kinds(
+    root: Annotated[
+        str | None, typer.Argument(help="source, task, family, restorer, metric ...; all roots if left out.")
+    ] = None,
+) -> None:
+    """List what settings can name, with each setting's default and help."""
+    from sfumato.catalogue import describe
+
+    typer.echo(describe(root))
+
+
+@app.command()
+def check(folder: Annotated[Path, typer.Argument(help="A folder of images.")]) -> None:
+    """Look at a folder before training on it: counts, sizes, broken files, duplicates."""
+    from sfumato.data.folder import preflight
+
+    typer.echo(str(preflight(folder)))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; every error a user can cause is one line on stderr and exit code 2."""
+    from sfumato.errors import Interrupted, SfumatoError
+
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        app(arguments, standalone_mode=True)
+    except Interrupted as error:
+        _fail(error, 130, arguments)
+    except (SfumatoError, OSError, MemoryError) as error:
+        _fail(error, 2, arguments)
+    except KeyboardInterrupt:
+        _fail("stopped at once; what was finished is on disk", 130, arguments)
+
+
+def _fail(error: Any, code: int, arguments: list[str]) -> None:
+    if "--debug" in arguments and isinstance(error, BaseException):
+        raise error
+    text = " ".join(str(error).split()) or type(error).__name__
+    sys.stderr.write(f"sfumato: {text}\n")
+    raise SystemExit(code)

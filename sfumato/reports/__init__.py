@@ -1,0 +1,1 @@
+"""Reports: pages, tables and figures made from results, never from models."""

@@ -1,0 +1,84 @@
+"""Figures: quality against cost, drawn with matplotlib and returned as SVG text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sfumato.metrics.base import Score
+from sfumato.studies.results import Result
+from sfumato.studies.statistics import by_method, summarise
+
+PALETTE = ["#b5523b", "#2f6690", "#5b8c5a", "#8d6a9f", "#c58b2b", "#4d4d4d", "#7a9e9f", "#a26769", "#6b705c", "#3d5a80"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An axis of cost: its name and how to read it off a result."""
+
+    label: str
+    key: str
+
+
+COSTS = [
+    Cost("training, seconds", "seconds"),
+    Cost("restoring, milliseconds an image", "milliseconds"),
+    Cost("deployed parameters", "parameters"),
+]
+
+
+def cost_of(result: Result, key: str) -> float:
+    """A result's cost; 0 where it has none, as a classical method's training."""
+    if key == "seconds":
+        return result.ledger.seconds if result.ledger else 0.0
+    return float(result.milliseconds if key == "milliseconds" else result.parameters)
+
+
+def quality_against_cost(
+    results: Sequence[Result], task: str, column: Score, methods: Sequence[str], key: str = "milliseconds"
+) -> str:
+    """Three small plots of one metric against the three costs; free methods stand at the left edge."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.5, 3.0), layout="constrained")
+    FigureCanvasSVG(figure)
+    for panel, (axes, cost) in enumerate(zip(figure.subplots(1, 3, sharey=True), COSTS, strict=True)):
+        for place, method in enumerate(methods):
+            scores = by_method(results, task, column.label).get(method)
+            if not scores:
+                continue
+            mine = [r for r in results if r.task == task and r.method == method and r.status == "ok"]
+            x = sum(cost_of(result, cost.key) for result in mine) / len(mine)
+            summary = summarise(scores)
+            error = None if summary.high is None else summary.high - summary.value
+            colour = PALETTE[place % len(PALETTE)]
+            axes.errorbar(
+                x,
+                summary.value,
+                yerr=error,
+                fmt="o" if mine[0].learned else "s",
+                ms=6,
+                color=colour,
+                capsize=2,
+                label=method,
+            )
+        axes.set_xscale("symlog", linthresh={"seconds": 1.0, "milliseconds": 0.01, "parameters": 1000.0}[cost.key])
+        axes.set_xlabel(cost.label)
+        if panel == 0:
+            better = "lower" if column.better == "lower" else "higher"
+            axes.set_ylabel(f"{column.label} ({column.unit}, {better} is better)", fontsize=8)
+        axes.grid(alpha=0.25, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
+    return svg(figure)
+
+
+def svg(figure: object) -> str:
+    """A figure as an <svg> element, without the XML header and without a date, so that the same data give the same page."""
+    out = io.BytesIO()
+    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})  # type: ignore[attr-defined]
+    text = out.getvalue().decode()
+    return text[text.index("<svg") :]

@@ -1,0 +1,172 @@
+"""The report: one self-contained HTML page made from a study's results alone; it never loads a model."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+import sfumato
+from sfumato.config import write_atomic
+from sfumato.errors import DataError
+from sfumato.kinds import build
+from sfumato.reports.figures import quality_against_cost
+from sfumato.reports.tables import Table, number, table, to_csv, to_latex
+from sfumato.studies.results import Result, read_lines, read_resolved
+from sfumato.studies.statistics import Difference, compare
+from sfumato.studies.study import Study
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One column of pictures."""
+
+    title: str
+    source: str
+    """A data: address."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Everything the page says of one task."""
+
+    name: str
+    title: str
+    table: Table
+    differences: dict[str, list[Difference]]
+    strips: list[Strip]
+    plot: str
+    verdict: str
+
+
+def build_report(folder: Path) -> Path:
+    """Write report.html, tables.tex and tables.csv into a study's folder, and return the page's path.
+
+    Raises: DataError: there are no results. WeightsError and ConfigError never: no model is read.
+    """
+    study, results = read_resolved(folder), read_lines(folder / "results.jsonl")
+    if not results:
+        raise DataError(f"{folder} holds no finished cell yet; run `sfumato study` until it ends")
+    methods = [method.name for method in study.methods]
+    sections = [section(study, results, build(task).name, methods, folder) for task in study.tasks]
+    tables = [part.table for part in sections]
+    write_atomic(folder / "tables.csv", to_csv(tables))
+    write_atomic(folder / "tables.tex", to_latex(tables, study.title))
+    environment = Environment(
+        loader=PackageLoader("sfumato.reports", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    page = environment.get_template("page.html").render(
+        study=study,
+        sections=sections,
+        ledgers=unique_trainings(results),
+        cards=metric_cards(results),
+        failures=[result for result in results if result.status != "ok"],
+        style=(Path(__file__).parent / "style.css").read_text(),
+        study_text=study.to_json(),
+        downloads={
+            name: data_address((folder / name).read_bytes(), "text/plain") for name in ("tables.csv", "tables.tex")
+        },
+        parameters=parameter_note(study, results),
+        expected=sum(len(study.seeds) if m.family else 1 for m in study.methods) * len(study.tasks),
+        version=sfumato.__version__,
+    )
+    write_atomic(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def section(study: Study, results: Sequence[Result], task: str, methods: Sequence[str], folder: Path) -> Section:
+    """One task's part of the page."""
+    rows = table(results, task, methods)
+    differences = {column.label: compare(results, task, column.label) for column in rows.columns}
+    plot = quality_against_cost(results, task, rows.columns[0], methods) if rows.columns else ""
+    return Section(
+        task,
+        task.replace("_", "-").replace("-x", " x").capitalize(),
+        rows,
+        differences,
+        strips(study, task, methods, folder),
+        plot,
+        verdict(rows, differences),
+    )
+
+
+def verdict(rows: Table, differences: dict[str, list[Difference]]) -> str:
+    """One sentence a metric: who leads, and whether that is more than chance."""
+    sentences = []
+    for column in rows.columns:
+        ranked = sorted(
+            (row for row in rows.rows if column.label in row.entries),
+            key=lambda row: row.entries[column.label].summary.value * (1 if column.better == "lower" else -1),
+        )
+        if len(ranked) < 2 or ranked[0].entries[column.label].value == ranked[-1].entries[column.label].value:
+            continue
+        best = ranked[0].method
+        ties = [
+            d.second if d.first == best else d.first
+            for d in differences[column.label]
+            if best in (d.first, d.second) and d.verdict == "not distinguishable"
+        ]
+        sure = f"not distinguishable from {', '.join(ties)}" if ties else "ahead of every other beyond chance"
+        sentences.append(f"{column.label}: {best} ({ranked[0].entries[column.label].value}), {sure}.")
+    return " ".join(sentences)
+
+
+def strips(study: Study, task: str, methods: Sequence[str], folder: Path) -> list[Strip]:
+    """Columns of pictures: observed, restored by each method with the first seed that ended well, true."""
+    answer = []
+    slugs = {method.name: method.slug for method in study.methods}
+    candidates = [("observed", [folder / "pictures" / f"observed--{task}.png"])]
+    candidates += [
+        (method, [folder / "pictures" / f"{slugs[method]}--{task}--{seed}.png" for seed in study.seeds])
+        for method in methods
+    ]
+    candidates += [("true", [folder / "pictures" / "true.png"])]
+    for title, paths in candidates:
+        path = next((path for path in paths if path.is_file()), None)
+        if path is not None:
+            answer.append(Strip(title, data_address(path.read_bytes(), "image/png")))
+    return answer
+
+
+def unique_trainings(results: Sequence[Result]) -> list[Result]:
+    """One result of each training, for the ledger."""
+    seen: dict[tuple[str, int, tuple[str, ...]], Result] = {}
+    for result in results:
+        if result.ledger is not None:
+            seen.setdefault((result.method, result.seed, tuple(result.trained_on)), result)
+    return list(seen.values())
+
+
+def metric_cards(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
+    """How each metric was computed, by its label, with the n and every warning seen."""
+    cards: dict[str, dict[str, Any]] = {}
+    for result in results:
+        for label, score in result.scores.items():
+            cards.setdefault(label, {**score.card, "unit": score.unit, "better": score.better, "n": score.n})
+    return cards
+
+
+def parameter_note(study: Study, results: Sequence[Result]) -> str:
+    """The real parameter counts and how far apart they are."""
+    counts = {result.method: result.parameters for result in results if result.learned and result.parameters}
+    if not counts:
+        return "no learned method"
+    shown = ", ".join(f"{method} {count:,}" for method, count in counts.items())
+    ratio = max(counts.values()) / min(counts.values())
+    asked = study.parity.parameters
+    held = f"asked: {asked:,} within {study.parity.tolerance:.0%}" if asked else "not held equal"
+    return f"{shown}; largest over smallest {ratio:.3f}; {held}"
+
+
+def data_address(content: bytes, kind: str) -> str:
+    """A file inside the page."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

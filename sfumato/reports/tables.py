@@ -1,0 +1,146 @@
+"""Tables: the figures of a study as rows, and the same rows as CSV and LaTeX. Numbers come from results alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sfumato.metrics.base import Score
+from sfumato.studies.results import Result
+from sfumato.studies.statistics import Summary, by_method, compare, summarise
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One figure of a table: a method's summary and whether anything is really better."""
+
+    summary: Summary
+    leading: bool
+    """True where no other method is really better."""
+
+    @property
+    def value(self) -> str:
+        """The figure with as many decimals as its size asks for."""
+        return number(self.summary.value)
+
+    @property
+    def half(self) -> str:
+        """Half the 95 % interval, or an empty text."""
+        if self.summary.low is None or self.summary.high is None:
+            return ""
+        return number((self.summary.high - self.summary.low) / 2, self.summary.value)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method's figures on a task."""
+
+    method: str
+    learned: bool
+    entries: dict[str, Entry]
+    failures: list[str]
+    """Causes of the seeds that diverged."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One task: its rows, its columns and which way each column is better."""
+
+    task: str
+    columns: list[Score]
+    """One example score a column, for its label, unit and direction."""
+    rows: list[Row]
+
+
+def number(value: float, like: float | None = None) -> str:
+    """A figure with about four digits; `like` borrows the decimals of another figure.
+
+    Example:
+        >>> number(0.86543), number(27.31), number(412.7), number(0.21, like=27.31)
+        ('0.865', '27.3', '413', '0.2')
+    """
+    size = abs(value if like is None else like)
+    decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
+    return f"{value:.{decimals}f}"
+
+
+def table(results: Sequence[Result], task: str, methods: Sequence[str], first: str | None = None) -> Table:
+    """The table of one task, methods in the study's order, columns in the order of the results."""
+    here = [result for result in results if result.task == task]
+    columns: dict[str, Score] = {}
+    for result in here:
+        for label, score in result.scores.items():
+            columns.setdefault(label, score)
+    beaten: dict[str, set[str]] = {}
+    for label in columns:
+        beaten[label] = set()
+        for difference in compare(results, task, label):
+            if difference.verdict == "better":
+                beaten[label].add(difference.second)
+            elif difference.verdict == "worse":
+                beaten[label].add(difference.first)
+    rows = []
+    for method in methods:
+        mine = [result for result in here if result.method == method]
+        if not mine:
+            continue
+        entries = {}
+        for label in columns:
+            scores = by_method(mine, task, label).get(method)
+            if scores:
+                entries[label] = Entry(summarise(scores), method not in beaten[label])
+        failures = [f"seed {result.seed}: {result.cause}" for result in mine if result.status != "ok"]
+        rows.append(Row(method, mine[0].learned, entries, failures))
+    return Table(task, list(columns.values()), rows)
+
+
+def to_csv(tables: Sequence[Table]) -> str:
+    """All tables, one figure a line: task, method, metric, value, low, high, n, seeds, seed_sd, leading."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["task", "method", "metric", "value", "low", "high", "n", "seeds", "seed_sd", "leading"])
+    for part in tables:
+        for row in part.rows:
+            for label, entry in row.entries.items():
+                s = entry.summary
+                writer.writerow(
+                    [part.task, row.method, label, s.value, s.low, s.high, s.n, s.seeds, s.seed_spread, entry.leading]
+                )
+    return out.getvalue()
+
+
+def to_latex(tables: Sequence[Table], title: str) -> str:
+    """All tables as LaTeX `tabular` environments (package booktabs); bold where nothing is really better."""
+    parts = [f"% {title}\n% needs \\usepackage{{booktabs}}"]
+    for part in tables:
+        arrows = [
+            f"{escape(column.label)} $\\{'down' if column.better == 'lower' else 'up'}arrow$" for column in part.columns
+        ]
+        lines = [
+            f"\\begin{{tabular}}{{l{'r' * len(part.columns)}}}",
+            "\\toprule",
+            " & ".join([escape(part.task), *arrows]) + r" \\",
+            "\\midrule",
+        ]
+        for row in part.rows:
+            figures = [latex_entry(row.entries.get(column.label)) for column in part.columns]
+            lines.append(" & ".join([escape(row.method), *figures]) + r" \\")
+        lines += ["\\bottomrule", "\\end{tabular}"]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def latex_entry(entry: Entry | None) -> str:
+    """One figure with its interval, bold where it leads; a dash where there is none."""
+    if entry is None:
+        return "--"
+    value = f"\\mathbf{{{entry.value}}}" if entry.leading else entry.value
+    return f"${value} \\pm {entry.half}$" if entry.half else f"${value}$"
+
+
+def escape(text: str) -> str:
+    """LaTeX's special characters made plain."""
+    special = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "|": r"\textbar{}"}
+    return "".join(special.get(character, character) for character in text)

@@ -1,0 +1,137 @@
+"""One picture of a person's own: read it and its mask, restore it, say what looked wrong. White is what has to be made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from sfumato.errors import CapabilityError, DataError, ShapeError
+from sfumato.images import open_picture, read_picture, to_float, to_uint8
+from sfumato.kinds import build, find, parse
+from sfumato.restorers.base import Restorer
+from sfumato.restorers.conditional import Conditional
+from sfumato.streams import stream
+from sfumato.tasks.base import Observation, Operator, region_weight
+from sfumato.tasks.operators import BlockMean, CubicDown, Masking
+from sfumato.training.run import Run, load
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The restored picture and what a person should know of it."""
+
+    pixels: UInt8[Tensor, "C H W"]
+    warnings: list[str]
+
+
+def read_mask(path: Path, height: int, width: int, invert: bool = False) -> tuple[Float[Tensor, "1 1 H W"], list[str]]:
+    """A mask file as `known` (1 = given), and warnings. In the file, white is where the picture is to be made.
+
+    Raises: DataError: unreadable, or nothing or everything is to be made. ShapeError: another size than the picture.
+    """
+    picture = open_picture(path)
+    if (picture.height, picture.width) != (height, width):
+        raise ShapeError(
+            f"the mask {path} is {picture.width} x {picture.height}, the picture {width} x {height}; make them the same size"
+        )
+    grey = read_picture(path, channels=1)[0]
+    warnings = []
+    between = float(((grey > 16) & (grey < 239)).float().mean())
+    if between > 0.01:
+        warnings.append(
+            f"{between:.0%} of the mask is grey (a JPEG or a soft brush?); from 128 it counts as white. A black and white PNG is safest"
+        )
+    hole = grey < 128 if invert else grey >= 128
+    share = float(hole.float().mean())
+    if share == 0:
+        raise DataError(
+            f"the mask {path} asks for nothing (no white pixel); paint white where the picture is to be made, or use --invert"
+        )
+    if share == 1:
+        raise DataError(
+            f"the mask {path} asks for everything (all white), so nothing is known; leave some black, or use `sfumato sample`"
+        )
+    if share > 0.5:
+        warnings.append(
+            f"the mask asks for {share:.0%} of the picture (white = to be made); if it is the wrong way round, give --invert"
+        )
+    return (~hole).float()[None, None], warnings
+
+
+def restorer_of(model: str, device: str = "auto") -> tuple[Restorer, Run | None]:
+    """A restorer from a run's folder or from the name of a classical one.
+
+    Raises: WeightsError: the folder is no finished run. ConfigError: neither a folder nor a name.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        run = load(folder, device)
+        return Conditional(Conditional.Config(), run.family), run
+    kind = find(Restorer, model)
+    if isinstance(kind, type) and issubclass(kind, Restorer) and kind.needs is not None:
+        raise CapabilityError(f"restorer {model!r} needs a trained model; give --model the folder of a run")
+    return build(parse(Restorer, model)), None
+
+
+def restore_picture(
+    picture: Path,
+    model: str,
+    *,
+    mask: Path | None = None,
+    scale: int | None = None,
+    invert: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+) -> Restored:
+    """Fill the white part of a mask, or enlarge by `scale`, with a trained run or a classical restorer.
+
+    Raises: DataError, ShapeError: the picture or mask cannot be used. CapabilityError: the model was not trained for this.
+    """
+    if (mask is None) == (scale is None):
+        raise CapabilityError("give either --mask (white = to be made) or --scale (how many times larger)")
+    restorer, run = restorer_of(model, device)
+    pixels = read_picture(picture, run.spec.channels if run else 3)
+    warnings: list[str] = []
+    if mask is not None:
+        known, warnings = read_mask(mask, pixels.shape[1], pixels.shape[2], invert)
+        operator: Operator = Masking(known)
+    else:
+        assert scale is not None
+        operator = _enlarging(pixels, scale, run)
+    size = tuple(operator.known.shape[2:])
+    if run is not None and size != (run.spec.size, run.spec.size):
+        wanted = run.spec.size if scale is None else run.spec.size // scale
+        raise ShapeError(
+            f"{picture} is {pixels.shape[2]} x {pixels.shape[1]}; this model restores pictures of its own size, "
+            f"{wanted} x {wanted}: crop or resize it first, or use a classical restorer (telea, bicubic ...)"
+        )
+    where = restorer.family.device if restorer.family is not None else torch.device("cpu")
+    x = to_float(pixels[None]).to(where)
+    operator = operator.to(where)
+    y = operator.forward(x) if mask is not None else x
+    observation = Observation(y, operator, region_weight(operator.known, "all"))
+    restorer.check(observation)
+    made = restorer.restore(observation, rng=stream(seed, "sample", device=where))
+    return Restored(to_uint8(made)[0].cpu(), warnings)
+
+
+def _enlarging(pixels: UInt8[Tensor, "C h w"], scale: int, run: Run | None) -> Operator:
+    """The down-sampling that a small picture is taken to come from: the run's own, or block means."""
+    if scale < 2:
+        raise ShapeError(f"--scale {scale} enlarges nothing; give 2 or more")
+    if run is None:
+        if pixels.shape[1] != pixels.shape[2]:
+            raise ShapeError(
+                f"the picture is {pixels.shape[2]} x {pixels.shape[1]}; only square ones can be enlarged so far: crop it"
+            )
+        return BlockMean(1, pixels.shape[2] * scale, scale)
+    for task in run.tasks:
+        operator = task.operator(stream(0, "mask"), 1, run.spec.size)
+        if isinstance(operator, BlockMean | CubicDown) and operator.scale == scale:
+            return operator
+    trained = ", ".join(task.name for task in run.tasks)
+    raise CapabilityError(f"this model was not trained to enlarge by {scale}; it was trained for: {trained}")
