@@ -1,6 +1,49 @@
 """sfumato: every family of generative image models under one fair protocol.
 
 Four words carry it: a Task degrades, a Family learns, a Restorer answers, a Study compares.
+
+Example:
+    >>> import sfumato
+    >>> study = sfumato.Study(title="t", data="digits", tasks=["inpainting"], methods=[{"name": "Telea", "restorer": "telea"}])
+    >>> study.methods[0].restorer.radius
+    3.0
 """
 
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "Budget": "sfumato.training.trainer",
+    "DataSpec": "sfumato.data.base",
+    "Family": "sfumato.families.base",
+    "Kind": "sfumato.kinds",
+    "Metric": "sfumato.metrics.base",
+    "Restorer": "sfumato.restorers.base",
+    "RunConfig": "sfumato.training.run",
+    "SfumatoError": "sfumato.errors",
+    "Source": "sfumato.data.base",
+    "Study": "sfumato.studies.study",
+    "Task": "sfumato.tasks.base",
+    "Trainer": "sfumato.training.trainer",
+    "build": "sfumato.kinds",
+    "build_report": "sfumato.reports.report",
+    "evaluate_run": "sfumato.studies.evaluate",
+    "load_run": "sfumato.training.run",
+    "read_study": "sfumato.studies.study",
+    "restore_picture": "sfumato.restorers.picture",
+    "run_study": "sfumato.studies.runner",
+    "stream": "sfumato.streams",
+    "train": "sfumato.training.run",
+}
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import sfumato` costs nothing."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'sfumato' has no attribute {name!r}")
+    module = import_module(_PUBLIC[name])
+    short = {"load_run": "load", "run_study": "run"}.get(name, name)
+    return getattr(module, short)

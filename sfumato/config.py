@@ -106,13 +106,16 @@ def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, An
 
 
 def _step(place: Any, name: str, setting: str) -> Any:
+    key: Any = name
     if isinstance(place, list):
-        return place[_index(place, name, setting)]
-    if isinstance(place, dict):
-        if isinstance(place.get(name), str) and "kind" not in place:
-            place[name] = {"kind": place[name]}  # `data = "digits"` is short for a table, so a path may go on into it
-        return place.setdefault(name, {})
-    raise ConfigError(f"--set {setting!r}: cannot go into {name!r}, which lies below a plain value")
+        key = _index(place, name, setting)
+    elif isinstance(place, dict):
+        place.setdefault(name, {})
+    else:
+        raise ConfigError(f"--set {setting!r}: cannot go into {name!r}, which lies below a plain value")
+    if isinstance(place[key], str):
+        place[key] = {"kind": place[key]}  # `data = "digits"` is short for a table, so a path may go on into it
+    return place[key]
 
 
 def _index(place: list[Any], name: str, setting: str) -> int:

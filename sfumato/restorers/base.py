@@ -28,7 +28,7 @@ class Restorer(Kind, ABC, root=True):
     answers: ClassVar[tuple[type[Operator], ...]] = (Masking, BlockMean, CubicDown, Nothing)
     """The operators it can undo: classical in-painters fill masks, interpolators enlarge."""
 
-    def __init__(self, config: Strict, family: Family | None = None):
+    def __init__(self, config: Any, family: Family | None = None):
         self.config: Any = config
         if self.needs is not None and not isinstance(family, self.needs):
             given = "none was given" if family is None else f"{family.config.kind} is none"

@@ -43,7 +43,7 @@ def read_mask(path: Path, height: int, width: int, invert: bool = False) -> tupl
     between = float(((grey > 16) & (grey < 239)).float().mean())
     if between > 0.01:
         warnings.append(
-            f"{between:.0%} of the mask is grey (a JPEG or a soft brush?); from 128 it counts as white. A black and white PNG is safest"
+            f"{between:.0%} of the mask is grey (a JPEG or a soft brush?); from 128 it counts as white; PNG is safest"
         )
     hole = grey < 128 if invert else grey >= 128
     share = float(hole.float().mean())

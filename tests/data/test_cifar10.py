@@ -118,6 +118,13 @@ def test_another_length_is_refused(tmp_path: Path, tables: dict[str, np.ndarray]
         read_binary(tmp_path, held=20)
 
 
+def test_half_a_record_is_refused_even_unchecked(tmp_path: Path, tables: dict[str, np.ndarray], small: None) -> None:
+    unpack(tables, tmp_path)
+    (tmp_path / TEST).write_bytes(bytes(EACH * RECORD - 1))
+    with pytest.raises(DataError, match="should hold 61,460 bytes but has 61,459"):
+        read_binary(tmp_path, held=20, check=False)
+
+
 def test_uneven_classes_are_refused(tmp_path: Path, tables: dict[str, np.ndarray], small: None) -> None:
     tables[TRAIN[0]][0, 0] = 7
     unpack(tables, tmp_path)

@@ -110,6 +110,7 @@ def test_another_content_is_refused_unless_unchecked(tmp_path: Path) -> None:
     ("damage", "message"),
     [
         (lambda packed: packed[:-30], "is truncated or broken"),
+        (lambda packed: packed[:10] + b"\xff" * 99, "is truncated or broken .Error -3"),
         (lambda packed: b"", "is not an idx file of bytes"),
         (lambda packed: b"<html>404</html>", "is truncated or broken .Not a gzipped file"),
         (lambda packed: packed[:40] + b"\xff\xff\xff" + packed[43:], "is truncated or broken"),

@@ -106,7 +106,7 @@ def test_classes_are_the_sorted_folder_names_of_all_parts(tmp_path: Path) -> Non
     assert data.train.labels is not None and sorted(data.train.labels.tolist()) == [0, 0, 0, 1, 1, 1]
 
 
-@pytest.mark.parametrize("names", [("a",), ("a", "")])
+@pytest.mark.parametrize("names", [("a",), ("a", ""), ("a", "b", "")])
 def test_one_folder_or_loose_pictures_are_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
     for i, name in enumerate(names):
         fill(tmp_path / name, 40, first=100 * i)

@@ -67,7 +67,8 @@ def test_without_test_images_the_split_is_a_fixed_shuffle(tmp_path: Path) -> Non
     parts = [getattr(source.load(), part) for part in ("train", "validation", "test")]
     numbers = [part.images[:, 0, 0, 0].tolist() for part in parts]
     assert [len(some) for some in numbers] == [40, 5, 5]
-    assert sorted(number for some in numbers for number in some) == list(range(50)) and numbers[2] != list(range(45, 50))
+    assert sorted(number for some in numbers for number in some) == list(range(50))
+    assert numbers[2] != list(range(45, 50))
     again = source.load()
     assert [getattr(again, part).images[:, 0, 0, 0].tolist() for part in ("train", "validation", "test")] == numbers
     assert all(part.labels.tolist() == some for part, some in zip(parts, numbers, strict=True))

@@ -28,6 +28,7 @@ def test_points_follow_the_mixture_that_it_states() -> None:
     means, sigma, weights = toy.mixture()
     train = toy.load().train
     points = to_float(train.images).flatten(1)
+    assert torch.allclose((means - means.roll(1, 0)).norm(dim=1), torch.full((3,), 0.7 * 3**0.5))  # evenly spaced
     assert torch.allclose(means.norm(dim=1), torch.full((3,), 0.7)) and weights.sum() == pytest.approx(1)
     for mode in range(3):
         own = points[train.labels == mode]
