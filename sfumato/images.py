@@ -91,12 +91,13 @@ def open_picture(path: Path | str) -> Image.Image:
     if not path.is_file():
         raise DataError(f"no picture at {path}; give the path of a PNG, JPEG, WebP, BMP, GIF or TIFF file")
     try:
-        picture = Image.open(path)
-        if picture.width * picture.height > LARGEST:
-            raise DataError(
-                f"{path} has {picture.width} x {picture.height} pixels; at most {LARGEST:,} are read; make it smaller first"
-            )
-        picture.load()
+        with Image.open(path) as picture:
+            if picture.width * picture.height > LARGEST:
+                raise DataError(
+                    f"{path} has {picture.width} x {picture.height} pixels; at most {LARGEST:,} are read; make it smaller"
+                )
+            picture.load()
+            return picture.copy()
     except DataError:
         raise
     except Image.DecompressionBombError as error:
@@ -104,7 +105,6 @@ def open_picture(path: Path | str) -> Image.Image:
     except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
         reason = "an empty file" if path.stat().st_size == 0 else f"{type(error).__name__}: {error}"
         raise DataError(f"{path} is not a readable picture ({reason}); replace or remove it") from None
-    return picture
 
 
 def read_picture(path: Path | str, channels: int = 3) -> UInt8[Tensor, "C H W"]:

@@ -11,7 +11,6 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Generator
 
-from sfumato.config import Strict
 from sfumato.errors import CapabilityError
 from sfumato.families.base import Family
 from sfumato.images import Images, to_float, to_uint8

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sfumato.config import Strict
 from sfumato.errors import CapabilityError
+from sfumato.images import PEAK
 from sfumato.restorers.base import Filler
 
 
@@ -30,5 +31,5 @@ class Biharmonic(Filler):
             raise CapabilityError(
                 "biharmonic needs scikit-image, which is missing; pip install 'sfumato[classical]'"
             ) from None
-        made = inpaint_biharmonic(picture.astype(np.float64) / 255.0, hole, channel_axis=2)
-        return (np.asarray(made) * 255.0).round().clip(0, 255).astype(np.uint8)
+        made = inpaint_biharmonic(picture.astype(np.float64) / PEAK, hole, channel_axis=2)
+        return (np.asarray(made) * PEAK).round().clip(0, PEAK).astype(np.uint8)

@@ -1,0 +1,116 @@
+"""DDPM training step: our default U-Net in our trainer against diffusers' UNet2DModel of equal parameters and attention.
+
+    python -m benchmarks.train_step
+
+Two peers: the plain loop people write (float32, default layout, a DataLoader over PIL images) and the same loop with
+channels_last and its input already in memory. Same batch, same optimiser (AdamW), same data, threads left to torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.sides import alternate
+from sfumato.data.base import DataSpec, Split
+from sfumato.families.base import parameter_count
+from sfumato.families.ddpm import DDPM
+from sfumato.streams import stream
+from sfumato.studies.parity import fit_width
+from sfumato.tasks.generation import Generation
+from sfumato.training.run import make_family
+from sfumato.training.trainer import Budget, Trainer
+
+BATCH, STEPS, ROUNDS = 32, 4, 5
+
+
+class Pictures(Dataset):
+    """PIL images turned to tensors one by one, as in most training scripts."""
+
+    def __init__(self, images: torch.Tensor):
+        self.pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def __getitem__(self, place):
+        array = np.asarray(self.pictures[place], dtype=np.float32) / 127.5 - 1.0
+        return torch.from_numpy(array).permute(2, 0, 1)
+
+
+def peer_network() -> UNet2DModel:
+    """diffusers' U-Net with our levels: 32, 64, 128 channels, one block a level, attention at 8 x 8 and in the middle."""
+    return UNet2DModel(
+        sample_size=32,
+        in_channels=3,
+        out_channels=3,
+        layers_per_block=1,
+        block_out_channels=(32, 64, 128),
+        norm_num_groups=8,
+        attention_head_dim=32,
+        down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+    )
+
+
+def peer(images: torch.Tensor, fast: bool) -> tuple[Callable[[], None], int]:
+    """STEPS training steps of diffusers' loop, and the network's parameters."""
+    network = peer_network()
+    scheduler = DDPMScheduler(num_train_timesteps=1000)
+    if fast:
+        network = network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
+    loader = DataLoader(Pictures(images), batch_size=BATCH, shuffle=True)
+    ready = (images[: BATCH * STEPS].float() / 127.5 - 1.0).contiguous(memory_format=torch.channels_last)
+
+    def work() -> None:
+        batches = iter(ready.split(BATCH)) if fast else iter(loader)
+        for _ in range(STEPS):
+            x = next(batches)
+            eps, t = torch.randn_like(x), torch.randint(0, 1000, (len(x),))
+            loss = (network(scheduler.add_noise(x, eps, t), t).sample - eps).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return work, sum(p.numel() for p in network.parameters())
+
+
+def ours(images: torch.Tensor, parameters: int) -> tuple[Callable[[], None], int]:
+    """STEPS turns of our trainer with the default DDPM at the same number of parameters."""
+    spec = DataSpec(channels=3, size=32)
+    family = make_family(fit_width(DDPM.Config(), spec, parameters, 0.02), spec, 0)
+    task = Generation(Generation.Config())
+
+    def work() -> None:
+        Trainer(family, task, Budget(images=BATCH * STEPS, batch=BATCH), seed=0).run(Split(images))
+
+    return work, parameter_count([family])
+
+
+def main() -> None:
+    """Print images a second and the ratios."""
+    images = torch.randint(0, 256, (512, 3, 32, 32), generator=stream(0, "bench"), dtype=torch.uint8)
+    plain, wanted = peer(images, fast=False)
+    fast, _ = peer(images, fast=True)
+    mine, count = ours(images, wanted)
+    seconds = alternate({"plain": plain, "fast": fast, "ours": mine}, ROUNDS)
+    rate = {name: BATCH * STEPS / value for name, value in seconds.items()}
+    print(
+        f"parameters: diffusers {wanted:,}, ours {count:,} ({count / wanted - 1:+.1%}); threads {torch.get_num_threads()}"
+    )
+    print(f"diffusers, plain loop:               {rate['plain']:7.1f} images/s")
+    print(f"diffusers, channels_last, in memory: {rate['fast']:7.1f} images/s")
+    print(f"sfumato, Trainer as it is:           {rate['ours']:7.1f} images/s")
+    print(
+        f"ratio to plain {rate['ours'] / rate['plain']:.2f} (target 1.3), to fast {rate['ours'] / rate['fast']:.2f} (target 1.0)"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""The check of families: trained for three rounds, sampled, reloaded, poisoned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sfumato.config import Strict
+from sfumato.data.base import DataSpec, Split
+from sfumato.errors import CapabilityError, ConfigError, DivergedError
+from sfumato.families.base import Batch, Family, Objective, Player, Stage, Terms
+from sfumato.images import to_float
+from sfumato.kinds import discover
+from sfumato.restorers.base import Restorer
+from sfumato.streams import stream
+from sfumato.tasks.base import Task
+from sfumato.testing.configs import check_config
+from sfumato.testing.parts import (
+    BATCH,
+    COLOUR,
+    GREY,
+    POINTS,
+    check_images,
+    configured,
+    no_global_random,
+    pictures,
+    raises,
+    require,
+    streams,
+    tasks_for,
+)
+from sfumato.testing.restorers import check_restorer
+from sfumato.training.ema import deployed_state
+from sfumato.training.run import make_family
+from sfumato.training.trainer import Budget, Trainer
+
+
+def check_family(kind: str | Strict, spec: DataSpec | Sequence[DataSpec] | None = None) -> None:
+    """A family trains, samples, reloads and answers as every other one does.
+
+    Held for grey, colour and 2-channel 1 x 1 images (those that the family accepts; all that you name): settings survive
+    JSON; building, losses and sampling leave torch's global generator alone; each turn moves the player's own weights and
+    nobody else's; each task trains, twice to the same bits; a loss that is not finite raises DivergedError; `sample` gives
+    finite float32 in [-1, 1] of the right shape and the same bits for an equal rng and n (not for another n); the deployed
+    state in a fresh family samples the same bits; every restorer that fits the family answers.
+
+    Raises: AssertionError: the first promise that is broken.
+    """
+    config = configured(Family, kind)
+    check_config(config)
+    specs = [GREY, COLOUR, POINTS] if spec is None else [spec] if isinstance(spec, DataSpec) else list(spec)
+    accepted = 0
+    for one in specs:
+        free = one.model_copy(update={"condition": 0})
+        try:
+            make_family(config, free, 0)
+        except ConfigError:
+            require(spec is None, f"{config.kind} cannot be built for {one}")
+            continue
+        accepted += 1
+        families = [_check_spec(config, free)]
+        families.append(_check_spec(config, free.model_copy(update={"condition": one.channels + 1})))
+        if one.size > 1:
+            _check_fitting_restorers(families)
+    require(accepted > 0, f"{config.kind} accepts none of {specs}")
+
+
+def _check_spec(config: Any, spec: DataSpec) -> Family:
+    """One family on one spec; returns it as it came out of a training."""
+    name = f"{config.kind} on {spec.channels} x {spec.size} x {spec.size}, condition {spec.condition}"
+    with no_global_random(f"building {name}"):
+        family = make_family(config, spec, 0)
+    require(_bits(family) == _bits(make_family(config, spec, 0)), f"{name}: an equal seed builds other weights")
+    trained = family
+    for task in tasks_for(spec):
+        what = f"{name}, {task.name}"
+        witness = Witness(what)
+        trained = _train(config, spec, task, what, witness=witness)
+        witness.finish(trained)
+        require(_bits(trained) == _bits(_train(config, spec, task, what)), f"{what}: training twice gave other weights")
+    _check_sample(config, trained, name)
+    ill = make_family(config, spec, 0)
+    with torch.no_grad():
+        for weight in ill.parameters():
+            weight.fill_(math.nan)
+    raises(
+        DivergedError,
+        lambda: _run(ill, tasks_for(spec)[-1], _budget(config, spec, 1)),
+        f"{name}: weights are NaN, but training raised no DivergedError; a loss hides it",
+    )
+    return trained
+
+
+def _check_sample(config: Any, family: Family, name: str) -> None:
+    spec = family.spec
+    x = to_float(pictures(BATCH, spec.channels, spec.size))
+    observation = None if spec.condition == 0 else tasks_for(spec)[-1].observe(x, streams(BATCH))
+    before = _bits(family)
+    with no_global_random(f"{name}.sample"):
+        made = family.sample(BATCH, observation=observation, rng=stream(0, "sample"))
+    check_images(made, x, f"{name}.sample")
+    again = family.sample(BATCH, observation=observation, rng=stream(0, "sample"))
+    require(torch.equal(made, again), f"{name}: sampling twice with an equal rng gave other bits")
+    require(before == _bits(family), f"{name}: sampling changed a weight or a buffer")
+    if spec.condition:
+        raises(
+            CapabilityError, lambda: family.sample(1, rng=stream(0, "sample")), f"{name} restored without observation"
+        )
+    fresh = make_family(config, spec, 1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fresh.load_state_dict({key: value.clone() for key, value in deployed_state(family).items()}, strict=False)
+    reloaded = fresh.eval().sample(BATCH, observation=observation, rng=stream(0, "sample"))
+    require(
+        torch.equal(made, reloaded),
+        f"{name}: the deployed state in a fresh family samples other bits; keep growth, fades and statistics in buffers "
+        "of the deployed modules, never in attributes",
+    )
+
+
+def _check_fitting_restorers(families: Sequence[Family]) -> None:
+    """Each restorer that fits answers with the family trained on tasks or with the one trained on generation."""
+    for name, cls in discover(Restorer).items():
+        needs = getattr(cls, "needs", None)
+        if needs is None or not isinstance(families[0], needs):
+            continue
+        refusals = []
+        for family in families:
+            try:
+                check_restorer(cls.Config(), family)
+            except CapabilityError as error:
+                refusals.append(str(error))
+        require(len(refusals) < len(families), f"restorer {name} fits but answers with no such family: {refusals}")
+
+
+class Witness:
+    """Takes the place of a family's players and notes, around every turn, whose weights moved."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.moved: dict[str, set[str]] = {}
+        self.owned: dict[str, set[str]] = {}
+        self.before: dict[str, Tensor] = {}
+
+    def watch(self, family: Family) -> None:
+        """Hang between the family and its trainer."""
+        players = family.players
+        family.players = lambda stage: self.seen(family, players(stage))  # type: ignore[method-assign]
+
+    def seen(self, family: Family, players: Sequence[Player]) -> list[Player]:
+        """The same players, watched."""
+        names = [player.name for player in players]
+        require(len(set(names)) == len(names), f"{self.name}: two players have one name in {names}")
+        return [
+            replace(
+                player,
+                objectives=[replace(one, loss=self.noting(family, player, one)) for one in player.objectives],
+                after=lambda player=player: self.compare(family, player),
+            )
+            for player in players
+        ]
+
+    def noting(self, family: Family, player: Player, objective: Objective) -> Callable[[Batch], Terms]:
+        """The loss, with the weights before it remembered."""
+
+        def loss(batch: Batch) -> Terms:
+            self.before = {key: weight.detach().clone() for key, weight in family.named_parameters()}
+            with no_global_random(f"{self.name}: the loss of {player.name}"):
+                terms = objective.loss(batch)
+            scalars = all(term.ndim == 0 for term in terms.values())
+            require(len(terms) > 0 and scalars, f"{self.name}: the loss of {player.name} must give named scalars")
+            return terms
+
+        return loss
+
+    def compare(self, family: Family, player: Player) -> None:
+        """After a turn: its own weights moved, the others did not."""
+        player.after()
+        own = {id(weight) for weight in player.weights}
+        named = dict(family.named_parameters())
+        moved = {key for key, weight in named.items() if not torch.equal(weight, self.before[key])}
+        mine = {key for key, weight in named.items() if id(weight) in own}
+        require(bool(moved & mine), f"{self.name}: no weight of {player.name} moved in its turn")
+        require(moved <= mine, f"{self.name}: the turn of {player.name} moved {sorted(moved - mine)[:3]} of others")
+        self.moved.setdefault(player.name, set()).update(moved)
+        self.owned.setdefault(player.name, set()).update(mine)
+
+    def finish(self, family: Family) -> None:
+        """After a few rounds: nothing that is trained or deployed lies dead."""
+        for player, mine in self.owned.items():
+            dead = sorted(mine - self.moved[player])
+            require(2 * len(dead) <= len(mine), f"{self.name}: most weights of {player} never moved: {dead[:3]} ...")
+        parameters = {key for key, _ in family.named_parameters()}
+        unowned = sorted(parameters & deployed_state(family).keys() - set().union(*self.owned.values()))
+        require(not unowned, f"{self.name}: no player trains the deployed weights {unowned[:3]}")
+
+
+def _budget(config: Strict, spec: DataSpec, rounds: int) -> Budget:
+    """Enough images for so many rounds of every stage."""
+    family = make_family(config, spec, 0)  # thrown away: asking for players may already make a family grow
+    stages: Sequence[Stage] = family.stages()
+    needed = max(sum(player.turns for player in family.players(stage)) / stage.share for stage in stages)
+    return Budget(images=math.ceil(rounds * BATCH * needed), batch=BATCH)
+
+
+def _run(family: Family, task: Task, budget: Budget) -> Family:
+    images = pictures(4 * BATCH, family.spec.channels, family.spec.size)
+    return Trainer(family, task, budget, seed=0).run(Split(images))
+
+
+def _train(config: Any, spec: DataSpec, task: Task, name: str, witness: Witness | None = None) -> Family:
+    family = make_family(config, spec, 0)
+    if witness is not None:
+        witness.watch(family)
+    try:
+        with no_global_random(f"training {name}"):
+            _run(family, task, _budget(config, spec, 3))
+    except DivergedError as error:
+        raise AssertionError(f"{name}: {error} (three rounds on healthy images)") from None
+    return family
+
+
+def _bits(family: Family) -> list[bytes]:
+    """Weights and buffers of the deployed modules, as bytes."""
+    return [value.detach().cpu().contiguous().numpy().tobytes() for value in deployed_state(family).values()]

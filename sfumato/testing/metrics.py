@@ -1,0 +1,83 @@
+"""The check of metrics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from sfumato.config import Strict
+from sfumato.errors import ShapeError
+from sfumato.images import Pixels, to_float
+from sfumato.kinds import build
+from sfumato.metrics.base import Metric, Score
+from sfumato.streams import stream
+from sfumato.tasks.base import Observation
+from sfumato.tasks.operators import BlockMean, Masking, Nothing
+from sfumato.testing.configs import check_config
+from sfumato.testing.parts import (
+    configured,
+    no_global_random,
+    observed,
+    pictures,
+    raises,
+    require,
+)
+
+
+def check_metric(kind: str | Strict) -> None:
+    """A metric ranks right, does not see the batch size, and gives a score that can be trusted.
+
+    Held on a mask, a down-sampling and nothing, where the metric applies: the true images score best and more noise scores
+    worse; batches of 1, 4 and 7 give what one of 12 gives; the interval holds the value; the score survives JSON.
+
+    Raises: AssertionError: the first promise that is broken.
+    """
+    config = configured(Metric, kind)
+    check_config(config)
+    raises(ShapeError, lambda: build(config).compute(), f"{config.kind}: compute without images must raise ShapeError")
+    n, size = 12, 16
+    true = pictures(n, 3, size)
+    noise = torch.randn(true.shape, generator=stream(0, "noise"))
+    made = [(true + level * noise).round().clamp(0, 255).byte() for level in (0.0, 8.0, 24.0, 72.0)]
+    known = torch.ones(n, 1, size, size)
+    known[:, :, 4:12, 4:12] = 0.0
+    used = 0
+    for operator in (Masking(known), BlockMean(n, size, 4), Nothing(n, size)):
+        observation = observed(operator, to_float(true))
+        if not build(config).applies(observation):
+            continue
+        used += 1
+        name = f"{config.kind} on {type(operator).__name__}"
+        with no_global_random(name):
+            scores = [_score(config, one, true, observation, [n]) for one in made]
+        sign = 1.0 if scores[0].better == "lower" else -1.0
+        values = [sign * score.value for score in scores]
+        text = ", ".join(f"{score.value:.4g}" for score in scores)
+        require(values == sorted(values), f"{name}: truth and rising noise score {text}; {scores[0].better} is better")
+        require(values[0] < values[-1], f"{name}: heavy noise scores as well as the truth ({text})")
+        parts = _score(config, made[2], true, observation, [1, 4, 7])
+        close = math.isclose(parts.value, scores[2].value, rel_tol=1e-4, abs_tol=1e-6)
+        require(close, f"{name}: {parts.value} in batches of 1, 4, 7 but {scores[2].value} in one of {n}")
+        for score in scores:
+            _check_score(score, n, name)
+    require(used > 0, f"{config.kind} applies to no observation")
+
+
+def _score(config: Strict, made: Pixels, true: Pixels, observation: Observation, parts: Sequence[int]) -> Score:
+    metric: Metric = build(config)
+    start = 0
+    for count in parts:
+        piece = slice(start, start + count)
+        metric.update(made[piece], true[piece], observation.pick(piece))
+        start += count
+    return metric.compute()
+
+
+def _check_score(score: Score, n: int, name: str) -> None:
+    require(score.n == n, f"{name}: n is {score.n} for {n} images")
+    inside = score.low is not None and score.high is not None and score.low <= score.value <= score.high
+    require(inside, f"{name}: the interval {score.low} to {score.high} does not hold the value {score.value}")
+    require(bool(score.label and score.unit and score.card), f"{name}: label, unit and card must say what was measured")
+    require(Score.model_validate_json(score.to_json()) == score, f"{name}: the score does not survive JSON")

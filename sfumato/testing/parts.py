@@ -1,0 +1,92 @@
+"""The parts that the checks share: pictures, tasks that fit, and ways to say what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sfumato.config import Strict
+from sfumato.data.base import DataSpec
+from sfumato.errors import ConfigError
+from sfumato.images import Images, Pixels
+from sfumato.kinds import Kind, build, discover, parse
+from sfumato.streams import Rngs, stream
+from sfumato.tasks.base import Observation, Operator, Task
+
+BATCH = 4
+WIDTH = 4
+GREY, COLOUR, POINTS = DataSpec(channels=1, size=8), DataSpec(channels=3, size=16), DataSpec(channels=2, size=1)
+
+
+def configured(root: type[Kind], kind: str | Strict) -> Any:
+    """A config as it is, or a kind's defaults with a small width."""
+    config = parse(root, kind)
+    small = isinstance(kind, str) and "width" in type(config).model_fields
+    return config.model_copy(update={"width": WIDTH}) if small else config
+
+
+def pictures(n: int, channels: int, size: int) -> Pixels:
+    """Smooth random pictures of middling brightness, so that noise can be added without clipping."""
+    coarse = torch.rand(n, channels, max(size // 4, 1), max(size // 4, 1), generator=stream(0, "picture", size))
+    return (60 + 130 * F.interpolate(coarse, size=(size, size), mode="bilinear")).round().byte()
+
+
+def streams(n: int) -> Rngs:
+    return [stream(0, "mask", i) for i in range(n)]
+
+
+def tasks_for(spec: DataSpec) -> list[Task]:
+    """Every task kind that a family on this spec can be trained on, restoring ones last."""
+    tasks: list[Task] = [build(cls.Config()) for cls in discover(Task).values()]
+    fit = []
+    for task in sorted(tasks, key=lambda task: task.conditional):
+        try:
+            task.operator(stream(0, "mask"), 1, spec.size)
+        except ConfigError:
+            continue
+        if spec.condition or not task.conditional:
+            fit.append(task)
+    return fit
+
+
+def observed(operator: Operator, x: Images) -> Observation:
+    return Observation(operator.forward(x), operator, torch.ones_like(operator.known))
+
+
+def check_images(made: Images, like: Images, name: str) -> None:
+    require(made.shape == like.shape, f"{name} gave shape {tuple(made.shape)}, not {tuple(like.shape)}")
+    require(made.dtype == torch.float32, f"{name} gave {made.dtype}, not float32")
+    require(bool(made.isfinite().all()), f"{name} gave pixels that are not finite")
+    low, high = float(made.min()), float(made.max())
+    require(low >= -1 - 1e-5 and high <= 1 + 1e-5, f"{name} gave pixels from {low:.3g} to {high:.3g}, not in [-1, 1]")
+
+
+@contextmanager
+def no_global_random(name: str) -> Iterator[None]:
+    before = torch.get_rng_state()
+    yield
+    require(
+        torch.equal(before, torch.get_rng_state()), f"{name} uses torch's global generator; draw from the given rng"
+    )
+
+
+def raises(kind: type[Exception], call: Callable[[], object], message: str) -> None:
+    try:
+        call()
+    except kind:
+        return
+    raise AssertionError(message)
+
+
+def close(a: Tensor, b: Tensor, message: str) -> None:
+    require(a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-4), message)
+
+
+def require(held: bool, message: str) -> None:
+    if not held:
+        raise AssertionError(message)

@@ -1,0 +1,196 @@
+"""Diffusion steps and walks. Oracles: diffusers' schedulers, quadrature over a grid, Bayes' rule for Gaussians, autograd
+through torch.distributions' mixture, and the mixture itself as what a perfect sampler must draw."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from torch import Tensor
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+
+from sfumato.maths.diffusion import diffuse, eps_from_x_0, posterior, score_from_eps, velocity, x_0_from_velocity
+from sfumato.maths.gaussians import mixture_denoiser, mixture_score
+from sfumato.maths.schedules import Cosine, Linear, Schedule
+from sfumato.samplers.ancestral import Ancestral
+from sfumato.samplers.ddim import DDIM
+from sfumato.streams import stream
+
+T = 1000
+LINEAR, COSINE = Linear(Linear.Config(steps=T)), Cosine(Cosine.Config(steps=T))
+NAMES = {"linear": LINEAR, "squaredcos_cap_v2": COSINE}
+
+
+def drawn(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Walk:
+    """A schedule that visits the given times only, to see one step at a time."""
+
+    def __init__(self, schedule: Schedule, times: list[int]):
+        self.alpha_bar, self._times = schedule.alpha_bar, times
+
+    def times(self, steps: int | None) -> list[int]:
+        return self._times
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
+@pytest.mark.parametrize("t", [2, 37, 500, 990])
+def test_ancestral_step_is_diffusers(name: str, variance: str, t: int) -> None:
+    # Their time t - 1 is our t: they count noise levels from 0, we keep t = 0 for the clean image.
+    theirs = DDPMScheduler(
+        num_train_timesteps=T,
+        beta_schedule=name,
+        variance_type={"beta": "fixed_large", "beta_tilde": "fixed_small"}[variance],
+        clip_sample=False,
+        prediction_type="sample",
+    )
+    x_t, x_0 = drawn(0, 3, 1, 4, 4), drawn(1, 3, 1, 4, 4).clamp(-1, 1)
+    expected = theirs.step(x_0, t - 1, x_t, generator=torch.Generator().manual_seed(7)).prev_sample
+    made = Ancestral(Ancestral.Config(variance=variance)).sample(
+        lambda x, time: x_0, Walk(NAMES[name], [t, t - 1]), x_t, torch.Generator().manual_seed(7)
+    )
+    torch.testing.assert_close(made, expected, rtol=2e-3, atol=2e-4)
+    assert (made - x_t).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_last_step_adds_no_noise(name: str) -> None:
+    theirs = DDPMScheduler(num_train_timesteps=T, beta_schedule=name, clip_sample=False, prediction_type="sample")
+    x_1, x_0 = drawn(0, 2, 1, 3, 3), drawn(1, 2, 1, 3, 3).clamp(-1, 1)
+    sampler = Ancestral(Ancestral.Config(variance="beta"))
+    made = sampler.sample(lambda x, time: x_0, Walk(NAMES[name], [1, 0]), x_1, stream(0, "sample"))
+    torch.testing.assert_close(made, theirs.step(x_0, 0, x_1).prev_sample, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(made, x_0)
+    printed = Ancestral(Ancestral.Config(variance="beta", last_noise=True))
+    noisy = printed.sample(lambda x, time: x_0, Walk(NAMES[name], [1, 0]), x_1, torch.Generator().manual_seed(3))
+    beta = float(NAMES[name].betas()[0])
+    torch.testing.assert_close(noisy - x_0, math.sqrt(beta) * drawn(3, 2, 1, 3, 3), rtol=2e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("t", [100, 540, 980])
+def test_ddim_step_is_diffusers(name: str, eta: float, t: int) -> None:
+    theirs = DDIMScheduler(
+        num_train_timesteps=T, beta_schedule=name, clip_sample=False, set_alpha_to_one=True, prediction_type="epsilon"
+    )
+    theirs.set_timesteps(50)  # strides of 20
+    x_t, eps = drawn(0, 3, 1, 4, 4), drawn(1, 3, 1, 4, 4)
+    expected = theirs.step(eps, t - 1, x_t, eta=eta, generator=torch.Generator().manual_seed(7)).prev_sample
+    alpha_bar = NAMES[name].alpha_bar[t].float()
+    x_0 = (x_t - (1 - alpha_bar).sqrt() * eps) / alpha_bar.sqrt()
+    made = DDIM(DDIM.Config(eta=eta)).sample(
+        lambda x, time: x_0, Walk(NAMES[name], [t, t - 20]), x_t, torch.Generator().manual_seed(7)
+    )
+    torch.testing.assert_close(made, expected, rtol=2e-3, atol=5e-4)
+
+
+def test_ancestral_and_ddim_of_eta_one_have_one_law() -> None:
+    # Song et al. (2021), section 4.1: at eta = 1 both draw from N(posterior mean, beta-tilde), step by step.
+    x_t, x_0 = drawn(0, 1, 1, 4, 4), drawn(1, 1, 1, 4, 4)
+    walk = Walk(COSINE, [600, 450])
+    one = Ancestral(Ancestral.Config()).sample(lambda x, t: x_0, walk, x_t, torch.Generator().manual_seed(5))
+    two = DDIM(DDIM.Config(eta=1.0)).sample(lambda x, t: x_0, walk, x_t, torch.Generator().manual_seed(5))
+    torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("t", "s"), [(1000, 999), (500, 499), (500, 100), (2, 1), (10, 0)])
+def test_posterior_is_bayes_rule(t: int, s: int) -> None:
+    # q(x_s | x_t, x_0) is proportional to q(x_s | x_0) q(x_t | x_s): precisions add, and so do precision x mean.
+    a_t, a_s = float(LINEAR.alpha_bar[t]), float(LINEAR.alpha_bar[s])
+    x_0, x_t = 0.7, -1.3
+    mean, variance = posterior(*(torch.tensor(v, dtype=torch.float64) for v in (x_0, x_t, a_t, a_s)))
+    if s == 0:
+        assert float(mean) == pytest.approx(x_0) and float(variance) == 0.0
+        return
+    alpha = a_t / a_s
+    precision = 1 / (1 - a_s) + alpha / (1 - alpha)
+    weighted = math.sqrt(a_s) * x_0 / (1 - a_s) + math.sqrt(alpha) * x_t / (1 - alpha)
+    assert float(variance) == pytest.approx(1 / precision, rel=1e-9)
+    assert float(mean) == pytest.approx(weighted / precision, rel=1e-9)
+
+
+def test_posterior_by_quadrature() -> None:
+    a_t, a_s, x_0, x_t = 0.3, 0.6, 0.4, -0.9
+    x_s = np.linspace(-8, 8, 20_001)
+    forward = np.exp(-((x_t - math.sqrt(a_t / a_s) * x_s) ** 2) / (2 * (1 - a_t / a_s)))
+    density = np.exp(-((x_s - math.sqrt(a_s) * x_0) ** 2) / (2 * (1 - a_s))) * forward
+    density /= density.sum()
+    expected = (density * x_s).sum()
+    mean, variance = posterior(*(torch.tensor(v, dtype=torch.float64) for v in (x_0, x_t, a_t, a_s)))
+    assert float(mean) == pytest.approx(expected, rel=1e-8)
+    assert float(variance) == pytest.approx((density * (x_s - expected) ** 2).sum(), rel=1e-8)
+
+
+def test_velocity_is_diffusers() -> None:
+    theirs = DDPMScheduler(num_train_timesteps=T, beta_schedule="linear")
+    x_0, eps, t = drawn(0, 4, 1, 2, 2), drawn(1, 4, 1, 2, 2), torch.tensor([1, 10, 500, 1000])
+    alpha_bar = LINEAR.at(t, x_0)
+    x_t = theirs.add_noise(x_0, eps, t - 1)
+    torch.testing.assert_close(diffuse(x_0, eps, alpha_bar), x_t, rtol=1e-4, atol=1e-5)
+    v = theirs.get_velocity(x_0, eps, t - 1)
+    torch.testing.assert_close(velocity(x_0, eps, alpha_bar), v, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(x_0_from_velocity(x_t, v, alpha_bar), x_0, rtol=1e-3, atol=1e-4)
+
+
+MEANS = torch.tensor([[0.7, 0.0], [-0.35, 0.6], [-0.35, -0.6]])
+SIGMA, WEIGHTS = 0.08, torch.tensor([0.5, 0.3, 0.2])
+
+
+def noised(alpha_bar: float) -> MixtureSameFamily:
+    scale = math.sqrt(alpha_bar * SIGMA**2 + 1 - alpha_bar)
+    return MixtureSameFamily(Categorical(WEIGHTS), Independent(Normal(math.sqrt(alpha_bar) * MEANS, scale), 1))
+
+
+@pytest.mark.parametrize("alpha_bar", [0.01, 0.5, 0.9, 0.999])
+def test_score_is_the_gradient_of_the_log_density(alpha_bar: float) -> None:
+    x = (drawn(2, 64, 2) * 0.8).double().requires_grad_(True)
+    (expected,) = torch.autograd.grad(noised(alpha_bar).log_prob(x).sum(), x)
+    score = mixture_score(x.detach(), alpha_bar, MEANS.double(), SIGMA, WEIGHTS.double())
+    torch.testing.assert_close(score, expected, rtol=1e-5, atol=1e-5)
+    x_0 = mixture_denoiser(x.detach(), alpha_bar, MEANS.double(), SIGMA, WEIGHTS.double())
+    alpha = torch.tensor(alpha_bar, dtype=torch.float64)
+    torch.testing.assert_close(score_from_eps(eps_from_x_0(x.detach(), x_0, alpha), alpha), score, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("alpha_bar", [0.2, 0.8, 0.97])
+def test_denoiser_by_quadrature(alpha_bar: float) -> None:
+    # E[x_0 | x_t] = integral x_0 p(x_0) q(x_t | x_0) / integral p(x_0) q(x_t | x_0), summed over a grid of the plane.
+    axis = torch.linspace(-1.4, 1.4, 281, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)
+    prior = noised(1.0).log_prob(grid.float()).double()
+    x_t = drawn(3, 6, 2).double() * 0.6
+    log = prior - (x_t[:, None] - math.sqrt(alpha_bar) * grid).square().sum(-1) / (2 * (1 - alpha_bar))
+    expected = log.softmax(dim=1) @ grid
+    made = mixture_denoiser(x_t, alpha_bar, MEANS.double(), SIGMA, WEIGHTS.double())
+    torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        Ancestral(Ancestral.Config(steps=100)),
+        DDIM(DDIM.Config(steps=100)),
+        DDIM(DDIM.Config(steps=100, eta=1.0)),
+    ],
+    ids=["ancestral", "ddim", "ddim-eta-1"],
+)
+def test_an_exact_denoiser_draws_the_mixture(sampler: Ancestral | DDIM) -> None:
+    n, schedule = 4000, Cosine(Cosine.Config(steps=1000))
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        alpha_bar = float(schedule.alpha_bar[int(t[0])])
+        return mixture_denoiser(x[:, :, 0, 0], alpha_bar, MEANS, SIGMA, WEIGHTS)[:, :, None, None]
+
+    made = sampler.sample(denoise, schedule, drawn(4, n, 2, 1, 1), stream(0, "sample"))[:, :, 0, 0]
+    mode = torch.cdist(made, MEANS).argmin(1)
+    share = torch.bincount(mode, minlength=3) / n
+    assert torch.allclose(share, WEIGHTS, atol=0.03)  # four standard errors of a share
+    offset = made - MEANS[mode]
+    for k in range(3):
+        assert torch.allclose(made[mode == k].mean(0), MEANS[k], atol=0.015)
+        assert torch.allclose(offset[mode == k].std(0), torch.full((2,), SIGMA), rtol=0.08)
