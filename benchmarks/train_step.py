@@ -108,7 +108,7 @@ def main() -> None:
     print(f"diffusers, channels_last, in memory: {rate['fast']:7.1f} images/s")
     print(f"sfumato, Trainer as it is:           {rate['ours']:7.1f} images/s")
     print(
-        f"ratio to plain {rate['ours'] / rate['plain']:.2f} (target 1.3), to fast {rate['ours'] / rate['fast']:.2f} (target 1.0)"
+        f"to plain {rate['ours'] / rate['plain']:.2f} (target 1.3), to fast {rate['ours'] / rate['fast']:.2f} (target 1.0)"
     )
 
 

@@ -37,6 +37,7 @@ def pictures(n: int, channels: int, size: int) -> Pixels:
 
 
 def streams(n: int) -> Rngs:
+    """One stream for each of n images."""
     return [stream(0, "mask", i) for i in range(n)]
 
 
@@ -46,19 +47,22 @@ def tasks_for(spec: DataSpec) -> list[Task]:
     fit = []
     for task in sorted(tasks, key=lambda task: task.conditional):
         try:
-            task.operator(stream(0, "mask"), 1, spec.size)
+            given = task.operator(stream(0, "mask"), 1, spec.size).known
         except ConfigError:
             continue
-        if spec.condition or not task.conditional:
+        something_to_make = bool((given == 0).any())  # not so where the images are 1 x 1 and that pixel is given
+        if something_to_make and (spec.condition or not task.conditional):
             fit.append(task)
     return fit
 
 
 def observed(operator: Operator, x: Images) -> Observation:
+    """What an operator leaves of x; a loss would look everywhere."""
     return Observation(operator.forward(x), operator, torch.ones_like(operator.known))
 
 
 def check_images(made: Images, like: Images, name: str) -> None:
+    """Finite float32 images in [-1, 1], of the shape of others."""
     require(made.shape == like.shape, f"{name} gave shape {tuple(made.shape)}, not {tuple(like.shape)}")
     require(made.dtype == torch.float32, f"{name} gave {made.dtype}, not float32")
     require(bool(made.isfinite().all()), f"{name} gave pixels that are not finite")
@@ -68,6 +72,7 @@ def check_images(made: Images, like: Images, name: str) -> None:
 
 @contextmanager
 def no_global_random(name: str) -> Iterator[None]:
+    """Inside, torch's global generator may not be drawn from."""
     before = torch.get_rng_state()
     yield
     require(
@@ -76,6 +81,7 @@ def no_global_random(name: str) -> Iterator[None]:
 
 
 def raises(kind: type[Exception], call: Callable[[], object], message: str) -> None:
+    """A call must raise this error."""
     try:
         call()
     except kind:
@@ -84,9 +90,11 @@ def raises(kind: type[Exception], call: Callable[[], object], message: str) -> N
 
 
 def close(a: Tensor, b: Tensor, message: str) -> None:
+    """Two tensors must be equal to four digits."""
     require(a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-4), message)
 
 
 def require(held: bool, message: str) -> None:
+    """Raises: AssertionError: it does not hold."""
     if not held:
         raise AssertionError(message)
