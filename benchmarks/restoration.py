@@ -32,10 +32,10 @@ def question(data: Path | None, images: int, test: int) -> Study:
         else method
         for method in methods
     ]
-    where = {"kind": "npz", "path": str(data)} if data else {"kind": "cifar10"}
+    where = {"kind": "npz", "path": str(data)} if data else {"kind": "cifar10", "train": 10_000}
     values = ours.model_dump() | {
         "title": f"Restoration at {images:,} images",
-        "data": where | {"train": 10_000, "test": test},
+        "data": where | {"test": test},
         "tasks": [ours.tasks[0]],
         "seeds": [0],
         "budget": {"images": images, "batch": 64, "flip": True},

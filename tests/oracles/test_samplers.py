@@ -173,11 +173,12 @@ def test_denoiser_by_quadrature(alpha_bar: float) -> None:
 @pytest.mark.parametrize(
     "sampler",
     [
-        Ancestral(Ancestral.Config(steps=100)),
-        DDIM(DDIM.Config(steps=100)),
-        DDIM(DDIM.Config(steps=100, eta=1.0)),
+        Ancestral(Ancestral.Config()),
+        Ancestral(Ancestral.Config(variance="beta")),
+        DDIM(DDIM.Config(steps=500)),
+        DDIM(DDIM.Config(steps=None, eta=1.0)),
     ],
-    ids=["ancestral", "ddim", "ddim-eta-1"],
+    ids=["ancestral", "ancestral-beta", "ddim", "ddim-eta-1"],
 )
 def test_an_exact_denoiser_draws_the_mixture(sampler: Ancestral | DDIM) -> None:
     n, schedule = 4000, Cosine(Cosine.Config(steps=1000))
@@ -193,4 +194,4 @@ def test_an_exact_denoiser_draws_the_mixture(sampler: Ancestral | DDIM) -> None:
     offset = made - MEANS[mode]
     for k in range(3):
         assert torch.allclose(made[mode == k].mean(0), MEANS[k], atol=0.015)
-        assert torch.allclose(offset[mode == k].std(0), torch.full((2,), SIGMA), rtol=0.08)
+        assert torch.allclose(offset[mode == k].std(0), torch.full((2,), SIGMA), rtol=0.06)
