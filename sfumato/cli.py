@@ -59,6 +59,9 @@ def train(
     ] = None,
     images: Annotated[int | None, typer.Option(help="Budget: real images consumed.")] = None,
     seed: Annotated[int, typer.Option(help="Start of every stream of random numbers.")] = 0,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard logs into OUT/.tensorboard.")
+    ] = False,
     device: Device = "auto",
     settings: Set = None,
 ) -> None:
@@ -67,13 +70,14 @@ def train(
     Example: sfumato train ddpm --data digits --task inpainting --images 50000 --out runs/filler
     """
     from sfumato import display
-    from sfumato.training import processes
+    from sfumato.training import logs, processes
     from sfumato.training.run import read_run
     from sfumato.training.run import train as train_run
 
     run = read_run(config, family, data, task or ["generation"], images, seed, settings or [])
     processes.join(device)
     with display.training_bar(str(run.family.kind), run.budget.images) as watch:
+        watch = logs.tensorboard(out / ".tensorboard", watch) if tensorboard else watch
         trained = train_run(run, out, device=device, watch=watch)
     if processes.rank() == 0:
         display.console.print((out / "card.md").read_text(), markup=False)

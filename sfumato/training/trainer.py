@@ -119,7 +119,7 @@ class Trainer:
                     for player in players:
                         for _ in range(player.turns):
                             self._turn(player, optimizers[player.name], images, stage)
-                    self.ema.update(self.family, self.ledger.images, self.ledger.images - before)
+                    self.ema.update(self.ledger.images, self.ledger.images - before)
                     rounds += 1
                     self.ledger = self.ledger.model_copy(update={"seconds": time.monotonic() - start})
                     over = self.ledger.images >= spent_before
