@@ -181,7 +181,7 @@ def study(
     data = build(question.data).load()
     with display.study_bars(question.budget.images, lambda: runner.training_progress(question, folder)):
         runner.run(question, folder, device=device, jobs=jobs, data=data)
-    display.show(results.gather(folder))
+    display.show(results.gather(folder), [method.name for method in question.methods])
     display.console.print(f"report: {build_report(folder)}", soft_wrap=True)
 
 

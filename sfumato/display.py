@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -66,21 +67,37 @@ def study_bars(images: int, progress: Callable[[], Mapping[str, int]]) -> Iterat
             thread.join()
 
 
-def show(results: Sequence[Result]) -> None:
-    """The tables of a study or an evaluation, bold where no other method is really better."""
-    methods = list(dict.fromkeys(result.method for result in results))
+def show(results: Sequence[Result], methods: Sequence[str] = ()) -> None:
+    """The tables of a study or an evaluation, bold where no other method is really better.
+
+    Intervals are left out where the window is too narrow for them; the report and tables.csv always have them.
+    """
+    methods = methods or list(dict.fromkeys(result.method for result in results))
     for task in dict.fromkeys(result.task for result in results):
         part = tables.table(results, task, methods)
-        shown = Table(title=task, title_justify="left", title_style="bold", header_style="dim")
-        shown.add_column("method")
-        for column in part.columns:
-            shown.add_column(f"{column.label} {'↓' if column.better == 'lower' else '↑'}", justify="right")
-        for row in part.rows:
-            cells = []
-            for column in part.columns:
-                entry = row.entries.get(column.label)
-                text = "–" if entry is None else entry.value + (f" [dim]± {entry.half}[/dim]" if entry.half else "")
-                cells.append(f"[bold]{text}[/bold]" if entry is not None and entry.leading else text)
-            failed = f" [red]({len(row.failures)} diverged)[/red]" if row.failures else ""
-            shown.add_row(row.method + failed, *cells)
+        shown = _rich(part, intervals=True)
+        if console.measure(shown, options=_roomy()).maximum > console.width:
+            shown = _rich(part, intervals=False)
         console.print(shown)
+
+
+def _roomy() -> ConsoleOptions:
+    """Room enough to learn how wide a table would like to be."""
+    return console.options.update(width=400)
+
+
+def _rich(part: tables.Table, intervals: bool) -> Table:
+    shown = Table(title=part.task, title_justify="left", title_style="bold", header_style="dim", box=SIMPLE_HEAD)
+    shown.add_column("method", no_wrap=True)
+    for column in part.columns:
+        shown.add_column(f"{column.label} {'↓' if column.better == 'lower' else '↑'}", justify="right", no_wrap=True)
+    for row in part.rows:
+        cells = []
+        for column in part.columns:
+            entry = row.entries.get(column.label)
+            half = f" [dim]± {entry.half}[/dim]" if entry is not None and entry.half and intervals else ""
+            text = "–" if entry is None else entry.value + half
+            cells.append(f"[bold]{text}[/bold]" if entry is not None and entry.leading else text)
+        failed = f" [red]({len(row.failures)} diverged)[/red]" if row.failures else ""
+        shown.add_row(row.method + failed, *cells)
+    return shown

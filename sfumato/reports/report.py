@@ -76,7 +76,6 @@ def build_report(folder: Path) -> Path:
             name: data_address((folder / name).read_bytes(), "text/plain") for name in ("tables.csv", "tables.tex")
         },
         parameters=parameter_note(study, results),
-        expected=sum(len(study.seeds) if m.family else 1 for m in study.methods) * len(study.tasks),
         version=sfumato.__version__,
     )
     write_atomic(folder / "report.html", page)

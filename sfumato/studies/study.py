@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -75,7 +76,9 @@ class Study(Strict):
     """What is held equal."""
     methods: list[Method] = Field(min_length=1)
     """The rows of the tables."""
-    metrics: list[Annotated[Any, choice(Metric)]] = ["l1", "psnr", "ssim", "frechet", "consistency"]
+    metrics: list[Annotated[Any, choice(Metric)]] = Field(
+        default=["l1", "psnr", "ssim", "frechet", "consistency"], min_length=1, validate_default=True
+    )
     """The columns of the tables; the first one ranks."""
     batch: int = Field(default=256, ge=1)
     """Images restored at once."""
@@ -85,8 +88,6 @@ class Study(Strict):
     @model_validator(mode="before")
     @classmethod
     def _plugins(cls, values: Any) -> Any:
-        import importlib
-
         for name in values.get("plugins", []) if isinstance(values, dict) else []:
             try:
                 importlib.import_module(name)
@@ -94,8 +95,6 @@ class Study(Strict):
                 raise ConfigError(
                     f"plugins: cannot import {name!r} ({error}); install it or correct its name"
                 ) from None
-        if isinstance(values, dict) and "metrics" not in values:
-            values = {**values, "metrics": cls.model_fields["metrics"].default}
         return values
 
     @model_validator(mode="after")

@@ -173,6 +173,11 @@ class Witness:
                 terms = objective.loss(batch)
             scalars = all(term.ndim == 0 for term in terms.values())
             require(len(terms) > 0 and scalars, f"{self.name}: the loss of {player.name} must give named scalars")
+            for key, term in terms.items():
+                finite = bool(term.isfinite())
+                require(
+                    finite, f"{self.name}: the loss {player.name}.{key} became {float(term.detach())} on healthy images"
+                )
             return terms
 
         return loss
