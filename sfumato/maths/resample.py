@@ -25,7 +25,7 @@ def cubic_matrix(large: int, small: int) -> Float64[Tensor, "h H"]:
     BICUBIC and MATLAB's imresize do.
 
     Example:
-        >>> cubic_matrix(8, 4).sum(dim=1).tolist()
+        >>> cubic_matrix(8, 4).sum(dim=1).round(decimals=9).tolist()
         [1.0, 1.0, 1.0, 1.0]
     """
     ratio = large / small

@@ -43,11 +43,12 @@ class Section:
     verdict: str
 
 
-def build_report(folder: Path) -> Path:
+def build_report(folder: Path | str) -> Path:
     """Write report.html, tables.tex and tables.csv into a study's folder, and return the page's path.
 
     Raises: DataError: there are no results. WeightsError and ConfigError never: no model is read.
     """
+    folder = Path(folder)
     study, results = read_resolved(folder), read_lines(folder / "results.jsonl")
     if not results:
         raise DataError(f"{folder} holds no finished cell yet; run `sfumato study` until it ends")

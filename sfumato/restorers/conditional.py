@@ -13,7 +13,6 @@ from sfumato.images import Images
 from sfumato.restorers.base import Restorer
 from sfumato.tasks.base import Observation
 
-
 ROUNDS = 20  # of project and clamp; block means agree to about 1e-3 of the range after them, masks after one
 
 

@@ -78,10 +78,10 @@ def restorer_of(model: str, device: str = "auto") -> tuple[Restorer, Run | None]
 
 
 def restore_picture(
-    picture: Path,
+    picture: Path | str,
     model: str,
     *,
-    mask: Path | None = None,
+    mask: Path | str | None = None,
     scale: int | None = None,
     invert: bool = False,
     seed: int = 0,
@@ -97,7 +97,7 @@ def restore_picture(
     pixels = read_picture(picture, run.spec.channels if run else 3)
     warnings: list[str] = []
     if mask is not None:
-        known, warnings = read_mask(mask, pixels.shape[1], pixels.shape[2], invert)
+        known, warnings = read_mask(Path(mask), pixels.shape[1], pixels.shape[2], invert)
         operator: Operator = Masking(known)
     else:
         assert scale is not None

@@ -16,12 +16,17 @@ from sfumato.training.run import load
 
 
 def evaluate_run(
-    folder: Path, metrics: Sequence[str] = (), test: int | None = None, out: Path | None = None, device: str = "auto"
+    folder: Path | str,
+    metrics: Sequence[str] = (),
+    test: int | None = None,
+    out: Path | None = None,
+    device: str = "auto",
 ) -> list[Result]:
     """One result for each task the run was trained on; pictures go below `out` (the run's folder when left out).
 
     Raises: WeightsError: the folder is no finished run. ConfigError: an unknown metric.
     """
+    folder = Path(folder)
     trained = load(folder, device)
     config = trained.config
     chosen: dict[str, Any] = {"metrics": [parse(Metric, metric) for metric in metrics]} if metrics else {}

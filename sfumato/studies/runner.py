@@ -96,7 +96,7 @@ def _name(study: Study, cell: Cell, task: int) -> str:
 
 def run(
     study: Study,
-    out: Path,
+    out: Path | str,
     *,
     device: str = "auto",
     jobs: int = 1,
@@ -109,7 +109,7 @@ def run(
 
     Raises: ConfigError: the folder holds another study, or parity cannot be reached. Interrupted: Ctrl-C.
     """
-    data = data or build(study.data).load()
+    out, data = Path(out), data or build(study.data).load()
     study = resolve(study, data)
     runs.claim(out, study.to_json(), "study.json")
     show_truth(study, data.test, out)

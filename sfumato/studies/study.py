@@ -120,12 +120,12 @@ class Study(Strict):
         return self
 
 
-def read_study(path: Path, overrides: list[str] | None = None) -> Study:
+def read_study(path: Path | str, overrides: list[str] | None = None) -> Study:
     """A study file, with `path=value` settings applied.
 
     Raises: DataError: no such file. ConfigError: a wrong key or value, with its path.
     """
-    values = settings.override(settings.read(path), overrides or [])
+    values = settings.override(settings.read(Path(path)), overrides or [])
     return settings.load(Study, values, str(path))
 
 

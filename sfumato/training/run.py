@@ -83,12 +83,18 @@ def is_finished(folder: Path) -> bool:
 
 
 def train(
-    config: RunConfig, folder: Path, *, device: str = "auto", data: Dataset | None = None, watch: Watch | None = None
+    config: RunConfig,
+    folder: Path | str,
+    *,
+    device: str = "auto",
+    data: Dataset | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     """Train, or go on where an interrupted training stopped, or load what is finished.
 
     Raises: ConfigError: the folder holds another run. DivergedError: a loss became infinite. Interrupted: Ctrl-C.
     """
+    folder = Path(folder)
     claim(folder, config.to_json(), "config.json")
     if is_finished(folder):
         return load(folder, device=device)
@@ -125,11 +131,12 @@ def claim(folder: Path, text: str, name: str) -> None:
     write_atomic(path, text)
 
 
-def load(folder: Path, device: str = "cpu") -> Run:
+def load(folder: Path | str, device: str = "cpu") -> Run:
     """Read a finished run.
 
     Raises: WeightsError: the folder is no finished run, or its weights do not fit its settings.
     """
+    folder = Path(folder)
     for name in ("config.json", "spec.json", "ledger.json", "model.safetensors"):
         if not (folder / name).is_file():
             state = "is not finished: give its command again" if (folder / "config.json").is_file() else "is not a run"

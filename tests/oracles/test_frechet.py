@@ -1,4 +1,4 @@
-"""The Frechet distance. Oracles: SciPy's matrix root, POT's Bures-Wasserstein distance, NumPy's singular values, closed forms."""
+"""The Frechet distance. Oracles: SciPy's matrix root, POT's Bures-Wasserstein distance, singular values, closed forms."""
 
 import warnings
 

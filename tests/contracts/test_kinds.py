@@ -1,0 +1,164 @@
+"""Every kind keeps its contract: a new file is tested by existing, since the parameters come from `discover`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sfumato.catalogue import roots
+from sfumato.config import Strict
+from sfumato.data.base import DataSpec, Source
+from sfumato.errors import CapabilityError, DataError
+from sfumato.families.base import Family
+from sfumato.kinds import Kind, build, discover, parse
+from sfumato.metrics.base import Metric
+from sfumato.restorers.base import Restorer
+from sfumato.tasks.base import Task
+from sfumato.tasks.inpainting import Inpainting
+from sfumato.tasks.masks import MaskLaw
+from sfumato.testing import check_config, check_family, check_metric, check_restorer, check_source, check_task
+
+SMALL = DataSpec(channels=1, size=8)
+REQUIRED: dict[str, Any] = {"folder": {"path": "."}, "npz": {"path": "a.npz"}}  # settings that have no default
+QUICK: dict[str, Any] = {"frechet": {"features": {"kind": "lite0", "layer": "b4"}, "replicates": 4}}
+
+
+def ours(root: type[Kind]) -> list[str]:
+    return [name for name, cls in discover(root).items() if cls.__module__.startswith("sfumato.")]
+
+
+def every() -> list[tuple[str, str]]:
+    return [(name, kind) for name, root in roots().items() for kind in ours(root)]
+
+
+def slots(root: type[Kind]) -> list[Any]:
+    """Each kind of `root` with each of its slots set to every kind that fits there but the default one."""
+    found = []
+    for name in ours(root):
+        if name in REQUIRED:
+            continue
+        default = parse(root, name)
+        for field in type(default).model_fields:
+            value = getattr(default, field)
+            if not isinstance(value, Strict) or value.owner is None:
+                continue
+            for other in ours(value.owner.root):
+                if other != value.kind:
+                    found.append(pytest.param(name, field, other, id=f"{name}-{field}-{other}"))
+    return found
+
+
+@pytest.mark.parametrize(("root", "kind"), every())
+def test_settings(root: str, kind: str) -> None:
+    cls = roots()[root]
+    check_config(parse(cls, {"kind": kind, **REQUIRED.get(kind, {})}))
+    assert discover(cls)[kind].Config.model_fields["kind"].default == kind
+    assert (discover(cls)[kind].__doc__ or "").strip(), "a kind needs a docstring: `sfumato kinds` shows it"
+
+
+@pytest.mark.parametrize("kind", ours(Task))
+def test_task(kind: str) -> None:
+    check_task(kind)
+
+
+@pytest.mark.parametrize("law", ours(MaskLaw))
+def test_inpainting_with_every_mask_law(law: str) -> None:
+    check_task(Inpainting.Config(mask=law))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"kind": "super_resolution", "scale": 2},
+        {"kind": "super_resolution", "law": "bicubic"},
+        {"kind": "super_resolution", "preview": "pinv", "scale": 2},
+        {"kind": "super_resolution", "law": "bicubic", "preview": "pinv", "scale": 2},
+        {"kind": "outpainting", "visible": 0.01},
+        {"kind": "outpainting", "visible": 0.99, "region": "known"},
+        {"kind": "inpainting", "region": "all"},
+        {"kind": "inpainting", "mask": {"kind": "centre", "fraction": 1.0}, "region": "known"},
+    ],
+    ids=str,
+)
+def test_task_settings(values: dict[str, Any]) -> None:
+    check_task(parse(Task, values))
+
+
+@pytest.mark.parametrize("kind", ours(Family))
+def test_family(kind: str) -> None:
+    check_family(kind)
+
+
+@pytest.mark.parametrize(("kind", "field", "other"), slots(Family))
+def test_family_with_every_slot(kind: str, field: str, other: str) -> None:
+    slot: dict[str, Any] = {"kind": other}
+    root = getattr(parse(Family, kind), field).owner.root
+    if "steps" in discover(root)[other].Config.model_fields:
+        slot["steps"] = 6  # a walk of a thousand steps shows nothing more here
+    check_family(parse(Family, {"kind": kind, "width": 4, field: slot}), SMALL)
+
+
+@pytest.mark.parametrize("kind", ours(Restorer))
+def test_restorer(kind: str) -> None:
+    check_restorer(kind)
+
+
+@pytest.mark.parametrize("kind", ours(Metric))
+def test_metric(kind: str) -> None:
+    check_metric(parse(Metric, {"kind": kind, **QUICK.get(kind, {})}))
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in ours(Metric) if "region" in discover(Metric)[kind].Config.model_fields]
+)
+def test_metric_of_the_whole_image(kind: str) -> None:
+    check_metric(parse(Metric, {"kind": kind, "region": "all"}))
+
+
+def settings_of(kind: str, folder: Path) -> dict[str, Any]:
+    """Files for the sources that read a user's own."""
+    rng = np.random.default_rng(0)
+    if kind == "folder":
+        for part, count in (("train", 6), ("validation", 3), ("test", 3)):
+            (folder / part).mkdir()
+            for i in range(count):
+                Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / part / f"{i}.png")
+        return {"path": str(folder), "size": 8}
+    if kind == "npz":
+        images = rng.integers(0, 256, (40, 8, 8), dtype=np.uint8)
+        np.savez(folder / "a.npz", images=images[:30], test_images=images[30:])
+        return {"path": str(folder / "a.npz")}
+    return {}
+
+
+@pytest.mark.parametrize("kind", ours(Source))
+def test_source(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no network in tests")
+
+    try:
+        import pooch
+    except ImportError:
+        pass
+    else:
+        monkeypatch.setattr(pooch, "retrieve", refuse)
+        monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
+    config = parse(Source, {"kind": kind, **settings_of(kind, tmp_path)})
+    try:
+        build(config).load()
+    except (CapabilityError, DataError) as error:  # a download: the message has to stand alone
+        text = str(error)
+        assert "\n" not in text and ("http" in text or "pip install" in text), text
+        assert "data.root" in text or "pip install" in text, text
+    else:
+        check_source(config)
+
+
+def test_checks_leave_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    check_task("inpainting")
+    check_restorer("conditional")
+    assert torch.equal(before, torch.get_rng_state())
