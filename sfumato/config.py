@@ -5,6 +5,7 @@ An unknown key is an error that names its path; the string under a field is its 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tomllib
@@ -147,7 +148,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise DataError(
             f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
         ) from None

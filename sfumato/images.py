@@ -73,7 +73,9 @@ def from_pil(picture: Image.Image, channels: Literal[1, 3] | int = 3) -> UInt8[T
     if picture.mode.startswith("I"):  # 16 bits a channel; Pillow's own conversion would clip instead of scale
         array = np.asarray(picture).astype(np.int64)
         picture = Image.fromarray((array.clip(0, 65535) / 257.0).round().astype(np.uint8), mode="L")
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+    if picture.mode in ("La", "RGBa"):
+        picture = picture.convert(picture.mode.upper())
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
@@ -122,9 +124,14 @@ def write_picture(pixels: UInt8[Tensor, "C H W"], path: Path | str) -> None:
     """
     path = Path(path)
     Image.init()
-    if path.suffix.lower() not in Image.EXTENSION:
+    file_format = Image.EXTENSION.get(path.suffix.lower(), "")
+    if file_format not in Image.SAVE:  # Pillow reads more formats than it writes
         raise DataError(f"{path.name} has no picture format that can be written; end it in .png")
-    write_atomic(path, encode(pixels, Image.EXTENSION[path.suffix.lower()]))
+    try:
+        content = encode(pixels, file_format)
+    except (KeyError, OSError, ValueError) as error:
+        raise DataError(f"{path.name} cannot hold this picture ({error}); end it in .png") from None
+    write_atomic(path, content)
 
 
 def encode(pixels: UInt8[Tensor, "C H W"], file_format: str = "PNG") -> bytes:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
+from sfumato.errors import ShapeError
+
 Rngs = Generator | Sequence[Generator]  # one generator for a batch, or one for each image
 
 
@@ -22,6 +24,7 @@ def stream(seed: int, *names: str | int, device: str | torch.device = "cpu") -> 
         >>> bool(torch.rand(1, generator=stream(0, "mask", 3)) == torch.rand(1, generator=stream(0, "mask", 3)))
         True
     """
+    names = tuple(name if isinstance(name, str) else int(name) for name in names)  # numpy's 3 is 3
     digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
     return Generator(device=device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
@@ -34,11 +37,17 @@ def uniforms(rngs: Rngs, n: int, *shape: int) -> Tensor:
     """
     if isinstance(rngs, Generator):
         return torch.rand(n, *shape, generator=rngs, device=rngs.device)
-    return torch.stack([torch.rand(*shape, generator=rng, device=rng.device) for rng in rngs])
+    return torch.stack([torch.rand(*shape, generator=rng, device=rng.device) for rng in _one_each(rngs, n)])
 
 
 def normals(rngs: Rngs, n: int, *shape: int) -> Tensor:
     """Standard normal numbers for n images, float32 [n, *shape]; see `uniforms`."""
     if isinstance(rngs, Generator):
         return torch.randn(n, *shape, generator=rngs, device=rngs.device)
-    return torch.stack([torch.randn(*shape, generator=rng, device=rng.device) for rng in rngs])
+    return torch.stack([torch.randn(*shape, generator=rng, device=rng.device) for rng in _one_each(rngs, n)])
+
+
+def _one_each(rngs: Sequence[Generator], n: int) -> Sequence[Generator]:
+    if len(rngs) != n:
+        raise ShapeError(f"{len(rngs)} streams for {n} images; give one an image, or a single one for the batch")
+    return rngs

@@ -242,7 +242,6 @@ def test_a_folder_in_the_way(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "a"]
 
 
-@pytest.mark.xfail(strict=True, reason="write_atomic: unlink(missing_ok=True) raises NotADirectoryError of its own")
 def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a file, not a folder")
     with pytest.raises(DataError, match="cannot write"):

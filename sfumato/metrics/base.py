@@ -139,7 +139,7 @@ class PairedMetric(Metric, ABC, abstract=True):
             n=n,
             better=self.better,
             unit=self.unit,
-            samples=[float(f"{v:.6g}") if math.isfinite(v) else mean for v in values.tolist()],
+            samples=[float(f"{v:.6g}") for v in defined.tolist()],
             resampled="images",
             card=card,
         )

@@ -34,7 +34,7 @@ def test_penalty_of_a_linear_critic(slope: float, weight: float) -> None:
 
 def test_penalty_looks_at_random_points_between_real_and_made() -> None:
     # C(x) = |x|^2 / 2 has slope |x|: with real = r e and made = 0 the penalty is E (u r - 1)^2 = r^2/3 - r + 1, u uniform.
-    n, r = 20_000, 1.5
+    n, r = 20_000, 2.0
     real = torch.zeros(n, 1, 1, 1) + r
     terms = GradientPenalty(GradientPenalty.Config(weight=2.0)).penalty(
         lambda x: x.square().flatten(1).sum(1) / 2, real, torch.zeros_like(real), stream(0, "loss")
