@@ -180,8 +180,8 @@ def study(
     folder = out or Path("runs") / file.stem
     data = build(question.data).load()
     with display.study_bars(question.budget.images, lambda: runner.training_progress(question, folder)):
-        runner.run(question, folder, device=device, jobs=jobs, data=data)
-    display.show(results.gather(folder), [method.name for method in question.methods])
+        path = runner.run(question, folder, device=device, jobs=jobs, data=data)
+    display.show(results.read_lines(path))
     display.console.print(f"report: {build_report(folder)}", soft_wrap=True)
 
 

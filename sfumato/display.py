@@ -67,12 +67,12 @@ def study_bars(images: int, progress: Callable[[], Mapping[str, int]]) -> Iterat
             thread.join()
 
 
-def show(results: Sequence[Result], methods: Sequence[str] = ()) -> None:
+def show(results: Sequence[Result]) -> None:
     """The tables of a study or an evaluation, bold where no other method is really better.
 
     Intervals are left out where the window is too narrow for them; the report and tables.csv always have them.
     """
-    methods = methods or list(dict.fromkeys(result.method for result in results))
+    methods = list(dict.fromkeys(result.method for result in results))
     for task in dict.fromkeys(result.task for result in results):
         part = tables.table(results, task, methods)
         shown = _rich(part, intervals=True)

@@ -64,7 +64,7 @@ def quality_against_cost(
                 capsize=2,
                 label=method,
             )
-        axes.set_xscale("symlog", linthresh={"seconds": 1.0, "milliseconds": 0.01, "parameters": 1000.0}[cost.key])
+        axes.set_xscale("symlog", linthresh={"seconds": 1.0, "milliseconds": 0.01, "parameters": 10_000.0}[cost.key])
         axes.set_xlabel(cost.label)
         if panel == 0:
             better = "lower" if column.better == "lower" else "higher"

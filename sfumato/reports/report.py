@@ -90,13 +90,23 @@ def section(study: Study, results: Sequence[Result], task: str, methods: Sequenc
     plot = quality_against_cost(results, task, rows.columns[0], methods) if rows.columns else ""
     return Section(
         task,
-        task.replace("_", "-").replace("-x", " x").capitalize(),
+        title_of(task),
         rows,
         differences,
         strips(study, task, methods, folder),
         plot,
         verdict(rows, differences),
     )
+
+
+def title_of(task: str) -> str:
+    """A task's name for people.
+
+    Example:
+        >>> title_of("super_resolution-x4"), title_of("inpainting-centre")
+        ('Super-resolution, x4', 'Inpainting, centre')
+    """
+    return task.replace("-", ", ").replace("_", "-").capitalize()
 
 
 def verdict(rows: Table, differences: dict[str, list[Difference]]) -> str:

@@ -9,6 +9,7 @@ from typing import Literal
 from sfumato import config as settings
 from sfumato.config import Strict, write_atomic
 from sfumato.errors import DataError
+from sfumato.kinds import build
 from sfumato.metrics.base import Score
 from sfumato.studies.study import Study
 from sfumato.training.ledger import Ledger
@@ -71,6 +72,13 @@ def gather(folder: Path) -> list[Result]:
                 f"{path} is not a result ({str(error).splitlines()[0]}); remove it to measure that cell again"
             ) from None
     return found
+
+
+def ordered(results: list[Result], study: Study) -> list[Result]:
+    """The cells in the study's own order: by task, then method, then seed."""
+    tasks = [build(task).name for task in study.tasks]
+    methods = [method.name for method in study.methods]
+    return sorted(results, key=lambda result: (tasks.index(result.task), methods.index(result.method), result.seed))
 
 
 def write_lines(results: list[Result], folder: Path) -> Path:

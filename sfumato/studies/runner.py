@@ -123,7 +123,7 @@ def run(
         else:
             _in_processes(study, todo, out, device, jobs, done)
     finally:
-        path = results.write_lines(results.gather(out), out)
+        path = results.write_lines(results.ordered(results.gather(out), study), out)
     return path
 
 

@@ -9,7 +9,7 @@ import torch
 
 from sfumato.config import Strict
 from sfumato.errors import ShapeError
-from sfumato.images import Pixels, to_float
+from sfumato.images import PEAK, Pixels, to_float
 from sfumato.kinds import build
 from sfumato.metrics.base import Metric, Score
 from sfumato.streams import stream
@@ -40,7 +40,7 @@ def check_metric(kind: str | Strict) -> None:
     n, size = 12, 16
     true = pictures(n, 3, size)
     noise = torch.randn(true.shape, generator=stream(0, "noise"))
-    made = [(true + level * noise).round().clamp(0, 255).byte() for level in (0.0, 8.0, 24.0, 72.0)]
+    made = [(true + level * noise).round().clamp(0, PEAK).byte() for level in (0.0, 8.0, 24.0, 72.0)]
     known = torch.ones(n, 1, size, size)
     known[:, :, 4:12, 4:12] = 0.0
     used = 0

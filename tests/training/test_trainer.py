@@ -1,0 +1,245 @@
+"""The one loop: budgets, turns, lazy terms, averages, rates, tasks in turn and the order of the data."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+from sfumato.config import Strict
+from sfumato.data.base import DataSpec, Split
+from sfumato.errors import ConfigError, DivergedError
+from sfumato.families.base import Adam, Batch, Family, Objective, Player, Stage, Terms, weights
+from sfumato.images import to_float
+from sfumato.kinds import build
+from sfumato.tasks.generation import Generation
+from sfumato.tasks.inpainting import Inpainting
+from sfumato.tasks.outpainting import Outpainting
+from sfumato.training.ema import EMA, deployed_state
+from sfumato.training.ledger import Ledger
+from sfumato.training.run import make_family
+from sfumato.training.trainer import Budget, Trainer, learning_rate
+
+from .tiny import data, settings
+
+FREE = Generation(Generation.Config())
+IMAGES = Split(torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1).expand(40, 1, 8, 8).contiguous())
+
+
+class Recorder(Family, abstract=True):
+    """One number per network, and a note of every batch that a loss saw."""
+
+    def build(self) -> None:
+        self.net, self.other = nn.Linear(1, 1), nn.Linear(1, 1)
+        self.register_buffer("rounds", torch.zeros(()))
+        self.seen: list[tuple[str, Batch]] = []
+
+    def loss(self, name: str, scale: float = 1.0) -> Any:
+        def of(batch: Batch) -> Terms:
+            self.seen.append((name, batch))
+            network = self.net if name.startswith("net") else self.other
+            return {name: scale * network(batch.x.mean().view(1, 1)).square().mean()}
+
+        return of
+
+    def players(self, stage: Stage) -> Sequence[Player]:
+        return [Player("net", weights(self.net), [Objective(self.loss("net"))], self.config.optimizer)]
+
+    def draw(self, n: int, condition: Tensor | None, size: int, rng: Generator) -> Tensor:
+        return torch.zeros(n, 1, size, size)
+
+
+class Plain(Recorder):
+    class Config(Strict):
+        kind: Literal["test-recorder"] = "test-recorder"
+        optimizer: Adam = Adam()
+
+
+Family.kinds.pop("test-recorder")  # it is only for this file
+
+
+class Lazy(Plain, abstract=True):
+    def players(self, stage: Stage) -> Sequence[Player]:
+        lazy = [Objective(self.loss("net")), Objective(self.loss("net lazy"), every=3)]
+        return [
+            Player("net", weights(self.net), lazy, turns=2),
+            Player("other", weights(self.other), [Objective(self.loss("other"))]),
+        ]
+
+
+class Staged(Plain, abstract=True):
+    def stages(self) -> Sequence[Stage]:
+        return (Stage("small", 0.25, size=4), Stage("full", 0.75))
+
+
+def recorded(cls: type[Plain] = Plain, images: int = 80, batch: int = 8, seed: int = 0, **budget: Any) -> Any:
+    torch.manual_seed(0)
+    family = cls(Plain.Config(), DataSpec(channels=1, size=8))
+    trainer = Trainer(family, FREE, Budget(images=images, batch=batch, **budget), seed=seed)
+    trainer.run(IMAGES)
+    return family, trainer
+
+
+def test_the_budget_is_in_images() -> None:
+    family, trainer = recorded(images=81)
+    assert trainer.ledger.images == 88 and trainer.ledger.turns == {"net": 11}
+    assert [batch.progress for _, batch in family.seen] == pytest.approx([8 * i / 81 for i in range(11)])
+
+
+def test_the_ledger_counts_five_critic_turns() -> None:
+    config = settings({"kind": "wgan", "width": 4, "critic_turns": 5})
+    family = make_family(config.family, DataSpec(channels=1, size=8, condition=2), 0)
+    looks: list[Ledger] = []
+    trainer = Trainer(
+        family, build(config.tasks[0]), Budget(images=192, batch=16), seed=0, watch=lambda seen, _: looks.append(seen)
+    )
+    trainer.run(data().train)
+    assert trainer.ledger.images == 192 and trainer.ledger.turns == {"critic": 10, "generator": 2}
+    assert trainer.ledger.flops > 0 and trainer.ledger.peak_bytes > 0 and trainer.ledger.seconds > 0
+    assert looks[-1].images == 192
+
+
+def test_flops_of_a_linear_layer_by_hand() -> None:
+    _, trainer = recorded(images=80)
+    # One multiply-add forward (2) and one for the weight's gradient (2); the input needs none.
+    assert trainer.ledger.flops == 10 * 4
+
+
+def test_lazy_objectives_are_seen_each_third_turn_and_count_three_times() -> None:
+    family, trainer = recorded(Lazy, images=6 * 24)
+    names = [name for name, _ in family.seen]
+    assert trainer.ledger.turns == {"net": 12, "other": 6}
+    assert names.count("net") == 12 and names.count("net lazy") == 4 and names.count("other") == 6
+    assert names[:6] == ["net", "net lazy", "net", "other", "net", "net"]
+    family = Lazy(Plain.Config(), DataSpec(channels=1, size=8))
+    gradients: list[Tensor] = []
+    family.net.weight.register_hook(lambda gradient: gradients.append(gradient.clone()))
+    Trainer(family, FREE, Budget(images=8, batch=8), seed=0).run(IMAGES)
+    assert torch.allclose(gradients[1], 3 * gradients[0])
+
+
+def test_each_epoch_shows_every_image_once() -> None:
+    family, _ = recorded(images=120, batch=16)
+    seen = torch.cat([batch.x[:, 0, 0, 0] for _, batch in family.seen])
+    for epoch in range(3):
+        shown = seen[40 * epoch : 40 * (epoch + 1)].sort().values
+        assert torch.equal(shown, to_float(IMAGES.images)[:, 0, 0, 0])
+    assert not torch.equal(seen[:40], seen[40:80]), "the epochs have one order"
+
+
+def test_equal_seeds_see_equal_batches_and_others_do_not() -> None:
+    first, again, other = (recorded(seed=seed, flip=True)[0].seen for seed in (0, 0, 1))
+    assert all(torch.equal(a.x, b.x) for (_, a), (_, b) in zip(first, again, strict=True))
+    assert not all(torch.equal(a.x, b.x) for (_, a), (_, b) in zip(first, other, strict=True))
+    noise = [torch.rand(3, generator=batch.rng) for _, batch in first]
+    assert not torch.equal(noise[0], noise[1]), "two turns draw the same noise"
+
+
+def test_flip_mirrors_about_half_of_the_images() -> None:
+    ramp = torch.arange(8, dtype=torch.uint8).view(1, 1, 1, 8).expand(40, 1, 8, 8).contiguous()
+    family = Plain(Plain.Config(), DataSpec(channels=1, size=8))
+    Trainer(family, FREE, Budget(images=400, batch=40, flip=True), seed=0).run(Split(ramp))
+    mirrored = torch.cat([batch.x[:, 0, 0, 0] > batch.x[:, 0, 0, 7] for _, batch in family.seen]).float().mean()
+    assert 0.4 < float(mirrored) < 0.6
+
+
+def test_stages_share_the_budget_and_set_the_size() -> None:
+    family, trainer = recorded(Staged, images=160)
+    sizes = [batch.x.shape[-1] for _, batch in family.seen]
+    assert sizes == [4] * 5 + [8] * 15 and trainer.ledger.images == 160
+
+
+def test_tasks_in_turn_are_all_served_and_keyed_by_the_images_before() -> None:
+    tasks = [Inpainting(Inpainting.Config()), Outpainting(Outpainting.Config())]
+    served = []
+    for _ in range(2):
+        family = Plain(Plain.Config(), DataSpec(channels=1, size=8, condition=2))
+        Trainer(family, tasks, Budget(images=320, batch=8), seed=0).run(IMAGES)
+        served.append(torch.stack([batch.observation.known for _, batch in family.seen]))
+    assert torch.equal(served[0], served[1])
+    centre = tasks[1].operator(Generator(), 8, 8).known
+    outward = sum(torch.equal(known, centre) for known in served[0])
+    assert 10 <= outward <= 30, "one of two tasks is hardly served"
+
+
+@pytest.mark.parametrize("network", ["published", "unet"])
+def test_the_average_is_the_hand_recursion_and_copies_buffers(network: str) -> None:
+    family = make_family(
+        settings({"kind": "ddpm", "width": 4, "network": network}).family, DataSpec(channels=1, size=8), 0
+    )
+    share, batch = 0.1, 16
+    expected = {name: value.clone() for name, value in deployed_state(family).items()}
+    trained = {name for name, _ in family.named_parameters()}
+    ema = EMA(family, share)
+    for rounds in range(1, 5):
+        with torch.no_grad():
+            for value in family.state_dict().values():
+                value.add_(1) if value.is_floating_point() else value.add_(3)
+        ema.update(rounds * batch, batch)
+        decay = 0.5 ** (batch / (share * rounds * batch))
+        for name, value in deployed_state(family).items():
+            expected[name] = decay * expected[name] + (1 - decay) * value if name in trained else value.clone()
+    for name, value in expected.items():
+        assert torch.allclose(ema.values[name], value, atol=1e-5), name
+    buffers = [name for name in expected if name not in trained]
+    assert bool(buffers) == (network == "published"), "BatchNorm's statistics should be here"
+    ema.copy_to(family)
+    assert all(torch.equal(value, ema.values[name]) for name, value in deployed_state(family).items())
+
+
+def test_a_buffer_that_is_replaced_keeps_its_value() -> None:
+    """`self.level = self.level + 1` makes another tensor; a training that forgets it would sample from level 0."""
+
+    class Growing(Plain, abstract=True):
+        def players(self, stage: Stage) -> Sequence[Player]:
+            def grow() -> None:
+                self.rounds = self.rounds + 1
+
+            return [Player("net", weights(self.net), [Objective(self.loss("net"))], after=grow)]
+
+    family, trainer = recorded(Growing, images=80)
+    assert float(family.rounds) == float(trainer.ema.values["rounds"]) == 10
+
+
+def test_without_an_average_the_weights_are_the_last_ones() -> None:
+    family, trainer = recorded(ema=0.0)
+    assert torch.equal(trainer.ema.values["net.weight"], family.net.weight)
+
+
+@pytest.mark.parametrize("decay", ["constant", "cosine"])
+def test_the_rate_rises_then_stays_or_falls(decay: Literal["constant", "cosine"]) -> None:
+    adam = Adam(lr=0.5, warmup=0.1, decay=decay)
+    for progress in (0.0, 0.05, 0.1, 0.5, 0.999, 1.0):
+        rise = min(1.0, progress / 0.1 + 1e-3)
+        fall = 1.0 if decay == "constant" else 0.5 + 0.5 * math.cos(math.pi * progress)
+        assert learning_rate(adam, progress) == pytest.approx(0.5 * rise * fall)
+    assert learning_rate(Adam(lr=1.0, warmup=0.0, decay="constant"), 0.0) == 1.0
+
+
+def test_the_gradient_limit_holds() -> None:
+    steps = []
+    for clip in (None, 1e-12):
+        torch.manual_seed(0)
+        family = Plain(Plain.Config(optimizer=Adam(clip=clip, warmup=0.0)), DataSpec(channels=1, size=8))
+        before = family.net.weight.detach().clone()
+        Trainer(family, FREE, Budget(images=8, batch=8, ema=0.0), seed=0).run(IMAGES)
+        steps.append(float((family.net.weight.detach() - before).abs()))
+    assert steps[1] < 0.01 * steps[0]
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_loss_that_is_not_finite_stops_the_training(value: float) -> None:
+    class Ill(Plain, abstract=True):
+        def loss(self, name: str, scale: float = 1.0) -> Any:
+            return super().loss(name, value)
+
+    with pytest.raises(DivergedError, match=r"the loss net\.net became (inf|nan) after"):
+        recorded(Ill)
+
+
+def test_a_batch_that_processes_cannot_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sfumato.training.processes.world", lambda: 3)
+    with pytest.raises(ConfigError, match=r"budget\.batch = 8 cannot be shared by 3"):
+        recorded()
