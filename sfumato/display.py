@@ -87,7 +87,15 @@ def _roomy() -> ConsoleOptions:
 
 
 def _rich(part: tables.Table, intervals: bool) -> Table:
-    shown = Table(title=part.task, title_justify="left", title_style="bold", header_style="dim", box=SIMPLE_HEAD)
+    shown = Table(
+        title=part.task,
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     shown.add_column("method", no_wrap=True)
     for column in part.columns:
         shown.add_column(f"{column.label} {'↓' if column.better == 'lower' else '↑'}", justify="right", no_wrap=True)

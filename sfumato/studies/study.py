@@ -132,7 +132,8 @@ def read_study(path: Path | str, overrides: list[str] | None = None) -> Study:
 def scaled(study: Study, scale: float) -> Study:
     """The same study with budget, training and test images multiplied by `scale`, so that anyone can see the whole pipeline.
 
-    A training keeps at least 8 batches and a part of the data at least 32 images; the title says that it was scaled.
+    A training keeps at least 8 batches and a part of the data at least 16 images; below a tenth only the first seed is
+    trained. The title says that it was scaled.
 
     Raises: ConfigError: the scale is not in (0, 1].
     """
@@ -143,11 +144,12 @@ def scaled(study: Study, scale: float) -> Study:
     budget, data = study.budget, study.data
     images = max(round(budget.images * scale), 8 * budget.batch)
     counts = {part: getattr(data, part, None) for part in ("train", "test")}
-    parts = {part: max(round(count * scale), min(count, 32)) for part, count in counts.items() if count is not None}
+    parts = {part: max(round(count * scale), min(count, 16)) for part, count in counts.items() if count is not None}
     return study.model_copy(
         update={
             "title": f"{study.title} (at scale {scale:g})",
             "budget": budget.model_copy(update={"images": min(images, budget.images)}),
             "data": data.model_copy(update=parts),
+            "seeds": study.seeds if scale >= 0.1 else study.seeds[:1],
         }
     )

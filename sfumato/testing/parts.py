@@ -15,7 +15,7 @@ from sfumato.data.base import DataSpec
 from sfumato.errors import ConfigError
 from sfumato.images import Images, Pixels
 from sfumato.kinds import Kind, build, discover, parse
-from sfumato.streams import Rngs, stream
+from sfumato.streams import stream
 from sfumato.tasks.base import Observation, Operator, Task
 
 BATCH = 4
@@ -36,7 +36,7 @@ def pictures(n: int, channels: int, size: int) -> Pixels:
     return (60 + 130 * F.interpolate(coarse, size=(size, size), mode="bilinear")).round().byte()
 
 
-def streams(n: int) -> Rngs:
+def streams(n: int) -> list[torch.Generator]:
     """One stream for each of n images."""
     return [stream(0, "mask", i) for i in range(n)]
 

@@ -26,7 +26,8 @@ def check_source(kind: str | Strict) -> None:
     check_config(config)
     with no_global_random(f"{config.kind}.load"):
         data, again = build(config).load(), build(config).load()
-    spec, seen = data.spec, set()
+    spec = data.spec
+    seen: set[bytes] = set()
     for part in ("train", "validation", "test"):
         split, same, name = getattr(data, part), getattr(again, part), f"{config.kind}.{part}"
         shape = (len(split), spec.channels, spec.size, spec.size)
