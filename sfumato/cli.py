@@ -224,7 +224,9 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error, 130, arguments)
     except (SfumatoError, OSError, MemoryError) as error:
         _fail(error, 2, arguments)
-    except KeyboardInterrupt:
+    except SystemExit as left:  # typer turns KeyboardInterrupt into a silent exit
+        if left.code != 130:
+            raise
         _fail("stopped at once; what was finished is on disk", 130, arguments)
 
 

@@ -7,7 +7,8 @@ generator; a training step is keyed by how many images came before it, so a resu
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Generator, Tensor
@@ -27,6 +28,20 @@ def stream(seed: int, *names: str | int, device: str | torch.device = "cpu") -> 
     names = tuple(name if isinstance(name, str) else int(name) for name in names)  # numpy's 3 is 3
     digest = hashlib.sha256(repr((seed, *names)).encode()).digest()
     return Generator(device=device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+@contextmanager
+def lent(rng: Generator) -> Iterator[None]:
+    """The one door to torch's global generators, for layers that know no other (initialisers, dropout).
+
+    Inside, they are seeded as `rng` was; afterwards they are as they were before.
+    """
+    device = rng.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(rng.initial_seed())
+        if device.type == "cuda":
+            torch.cuda.default_generators[device.index or 0].manual_seed(rng.initial_seed())
+        yield
 
 
 def uniforms(rngs: Rngs, n: int, *shape: int) -> Tensor:

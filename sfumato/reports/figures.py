@@ -78,7 +78,10 @@ def quality_against_cost(
 
 def svg(figure: object) -> str:
     """A figure as an <svg> element, without the XML header and without a date, so that the same data give the same page."""
+    import matplotlib
+
     out = io.BytesIO()
-    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})  # type: ignore[attr-defined]
+    with matplotlib.rc_context({"svg.hashsalt": "sfumato"}):
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})  # type: ignore[attr-defined]
     text = out.getvalue().decode()
     return text[text.index("<svg") :]

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from sfumato.errors import CapabilityError, DataError, ShapeError
-from sfumato.images import open_picture, read_picture, to_float, to_uint8
+from sfumato.images import LARGEST, open_picture, read_picture, to_float, to_uint8
 from sfumato.kinds import build, find, parse
 from sfumato.restorers.base import Restorer
 from sfumato.restorers.conditional import Conditional
@@ -102,9 +102,8 @@ def restore_picture(
     else:
         assert scale is not None
         operator = _enlarging(pixels, scale, run)
-    size = tuple(operator.known.shape[2:])
-    if run is not None and size != (run.spec.size, run.spec.size):
-        wanted = run.spec.size if scale is None else run.spec.size // scale
+    wanted = 0 if run is None else run.spec.size // (scale or 1)
+    if run is not None and tuple(pixels.shape[1:]) != (wanted, wanted):
         raise ShapeError(
             f"{picture} is {pixels.shape[2]} x {pixels.shape[1]}; this model restores pictures of its own size, "
             f"{wanted} x {wanted}: crop or resize it first, or use a classical restorer (telea, bicubic ...)"
@@ -128,6 +127,8 @@ def _enlarging(pixels: UInt8[Tensor, "C h w"], scale: int, run: Run | None) -> O
             raise ShapeError(
                 f"the picture is {pixels.shape[2]} x {pixels.shape[1]}; only square ones can be enlarged so far: crop it"
             )
+        if pixels.shape[1] * pixels.shape[2] * scale**2 > LARGEST:
+            raise ShapeError(f"--scale {scale} would make more than {LARGEST:,} pixels; give a smaller one")
         return BlockMean(1, pixels.shape[2] * scale, scale)
     for task in run.tasks:
         operator = task.operator(stream(0, "mask"), 1, run.spec.size)

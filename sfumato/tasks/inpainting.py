@@ -36,8 +36,10 @@ class Inpainting(Task):
 
     @property
     def name(self) -> str:
-        """inpainting for the paper's box, else with the law, so that a study can hold several."""
-        return "inpainting" if isinstance(self.law, Box) else f"inpainting-{self.config.mask.kind}"
+        """inpainting for the paper's box, else with the law and its share, so that a study can hold several."""
+        mask = self.config.mask
+        share = f"-{mask.fraction:g}" if "fraction" in mask.model_fields_set else ""
+        return "inpainting" if isinstance(self.law, Box) else f"inpainting-{mask.kind}{share}"
 
     def operator(self, rngs: Rngs, n: int, size: int) -> Masking:
         """Draw a mask for each image."""

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise DataError(f"cannot write {path}: {error}; free some space or choose another folder") from None
 
 
@@ -111,8 +113,12 @@ def restore_optimizer(name: str, optimizer: torch.optim.Optimizer, tensors: Mapp
     """Put saved state back; an optimiser that had not stepped yet stays fresh."""
     prefix = f"optimizer.{name}."
     state: dict[int, dict[str, Tensor]] = {}
+    weights = [weight.detach() for group in optimizer.param_groups for weight in group["params"]]
     for full, value in tensors.items():
         if full.startswith(prefix):
             place, key = full.removeprefix(prefix).split(".", 1)
+            like = weights[int(place)]
+            if value.shape == like.shape:  # the fused step reads memory in the order of the weight (channels_last)
+                value = torch.empty_like(like).copy_(value)
             state.setdefault(int(place), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

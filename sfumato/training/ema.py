@@ -24,7 +24,7 @@ class EMA:
     """
 
     def __init__(self, family: Family, share: float):
-        self.share = share
+        self.share, self._family = share, family
         # The state's tensors are the live ones, which optimisers change in place: look them up once, not at every step.
         self._live = {name: value.detach() for name, value in deployed_state(family).items()}
         self.values = {name: value.clone() for name, value in self._live.items()}
@@ -38,8 +38,9 @@ class EMA:
         decay = 0.5 ** (new / max(self.share * images, 1e-9)) if self.share else 0.0
         averages, weights = ([place[name] for name in self._averaged] for place in (self.values, self._live))
         torch._foreach_lerp_(averages, weights, 1 - decay)
+        state = dict(self._family.named_buffers()) if self._copied else {}  # a buffer may be replaced, not changed
         for name in self._copied:
-            self.values[name].copy_(self._live[name])
+            self.values[name].copy_(state[name])
 
     @torch.no_grad()
     def load(self, values: dict[str, Tensor]) -> None:

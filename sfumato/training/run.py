@@ -22,7 +22,7 @@ from sfumato.errors import CapabilityError, ConfigError, WeightsError
 from sfumato.families.base import Family, parameter_count
 from sfumato.images import Pixels, to_uint8
 from sfumato.kinds import build, choice
-from sfumato.streams import stream
+from sfumato.streams import lent, stream
 from sfumato.tasks.base import Task
 from sfumato.training import checkpoint, processes
 from sfumato.training.ema import deployed_state
@@ -71,8 +71,7 @@ def make_family(config: Strict, spec: DataSpec, seed: int) -> Family:
 
     Initialisers of torch.nn draw from the global generator; its state is put back afterwards.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(stream(seed, "init").initial_seed())
+    with lent(stream(seed, "init")):
         family: Family = build(config, spec)
     return family
 
@@ -122,7 +121,7 @@ def claim(folder: Path, text: str, name: str) -> None:
     Raises: ConfigError: it was taken for others.
     """
     path = folder / name
-    if path.is_file() and json.loads(path.read_text()) != json.loads(text):
+    if path.is_file() and settings.read(path) != json.loads(text):
         raise ConfigError(f"{folder} holds another run (its {name} differs); choose another --out or remove the folder")
     if path.is_file():
         return

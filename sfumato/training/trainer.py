@@ -22,10 +22,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sfumato.config import Strict
 from sfumato.data.base import Split
-from sfumato.errors import ConfigError, DivergedError, Interrupted
+from sfumato.errors import ConfigError, DivergedError, Interrupted, WeightsError
 from sfumato.families.base import Adam, Batch, Family, Player, Stage
 from sfumato.images import to_float
-from sfumato.streams import stream
+from sfumato.streams import lent, stream
 from sfumato.tasks.base import Task
 from sfumato.training import checkpoint, processes
 from sfumato.training.ema import EMA
@@ -155,7 +155,8 @@ class Trainer:
             name = f"{stage.name}.{player.name}.{number}"
             counter = FlopCounterMode(display=False) if name not in self._flops else nullcontext()
             with counter:
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.budget.precision == "bfloat16"):
+                half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.budget.precision == "bfloat16")
+                with half, lent(self._stream("layers")):  # dropout knows no generator but the global one
                     terms = objective.loss(batch)
                 loss = torch.stack([term.float() for term in terms.values()]).sum() * objective.every
                 loss.backward()
@@ -251,9 +252,16 @@ class Trainer:
         found = checkpoint.load_checkpoint(self.folder) if self.folder is not None else None
         if found is not None:
             tensors, facts = found
-            self.family.load_state_dict(
-                {name.removeprefix("family."): value for name, value in tensors.items() if name.startswith("family.")}
-            )
+            try:
+                self.family.load_state_dict(
+                    {
+                        name.removeprefix("family."): value
+                        for name, value in tensors.items()
+                        if name.startswith("family.")
+                    }
+                )
+            except RuntimeError:
+                raise WeightsError(f"the checkpoint in {self.folder} is of another training; remove it") from None
             self.ema.load(
                 {name.removeprefix("ema."): value for name, value in tensors.items() if name.startswith("ema.")}
             )
