@@ -24,7 +24,7 @@ def question(data: Path | None, images: int, test: int) -> Study:
     """The methods of both study files on inpainting alone, at the same budget."""
     ours = read_study(FILES / "restoration.toml")
     theirs = read_study(FILES / "restoration-as-published.toml")
-    widths = {"WGAN": 16, "DDPM": 16, "WGAN (published)": 64, "DDPM (published)": 16}
+    widths = {"WGAN": 13, "DDPM": 13, "WGAN (published)": 64, "DDPM (published)": 16}
     methods = [*ours.methods[:2], *theirs.methods[:2], *ours.methods[2:]]
     methods = [
         method.model_copy(update={"family": method.family.model_copy(update={"width": widths[method.name]})})

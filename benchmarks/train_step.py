@@ -26,7 +26,7 @@ from sfumato.tasks.generation import Generation
 from sfumato.training.run import make_family
 from sfumato.training.trainer import Budget, Trainer
 
-BATCH, STEPS, ROUNDS = 32, 4, 5
+BATCH, STEPS, ROUNDS = 32, 12, 4
 
 
 class Pictures(Dataset):
@@ -43,24 +43,27 @@ class Pictures(Dataset):
         return torch.from_numpy(array).permute(2, 0, 1)
 
 
-def peer_network() -> UNet2DModel:
-    """diffusers' U-Net with our levels: 32, 64, 128 channels, one block a level, attention at 8 x 8 and in the middle."""
+def peer_network(channels: tuple[int, ...]) -> UNet2DModel:
+    """diffusers' U-Net, one block a level, attention on maps of at most 8 x 8 and in the middle, as ours."""
+    levels = range(len(channels))
+    down = tuple("AttnDownBlock2D" if 32 >> level <= 8 else "DownBlock2D" for level in levels)
+    up = tuple("AttnUpBlock2D" if 32 >> level <= 8 else "UpBlock2D" for level in reversed(levels))
     return UNet2DModel(
         sample_size=32,
         in_channels=3,
         out_channels=3,
         layers_per_block=1,
-        block_out_channels=(32, 64, 128),
+        block_out_channels=channels,
         norm_num_groups=8,
         attention_head_dim=32,
-        down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        down_block_types=down,
+        up_block_types=up,
     )
 
 
-def peer(images: torch.Tensor, fast: bool) -> tuple[Callable[[], None], int]:
+def peer(images: torch.Tensor, channels: tuple[int, ...], fast: bool) -> tuple[Callable[[], None], int]:
     """STEPS training steps of diffusers' loop, and the network's parameters."""
-    network = peer_network()
+    network = peer_network(channels)
     scheduler = DDPMScheduler(num_train_timesteps=1000)
     if fast:
         network = network.to(memory_format=torch.channels_last)
@@ -94,22 +97,22 @@ def ours(images: torch.Tensor, parameters: int) -> tuple[Callable[[], None], int
 
 
 def main() -> None:
-    """Print images a second and the ratios."""
+    """Print images a second and the ratios, against the peer with three levels and with the four of our default."""
     images = torch.randint(0, 256, (512, 3, 32, 32), generator=stream(0, "bench"), dtype=torch.uint8)
-    plain, wanted = peer(images, fast=False)
-    fast, _ = peer(images, fast=True)
-    mine, count = ours(images, wanted)
-    seconds = alternate({"plain": plain, "fast": fast, "ours": mine}, ROUNDS)
-    rate = {name: BATCH * STEPS / value for name, value in seconds.items()}
-    print(
-        f"parameters: diffusers {wanted:,}, ours {count:,} ({count / wanted - 1:+.1%}); threads {torch.get_num_threads()}"
-    )
-    print(f"diffusers, plain loop:               {rate['plain']:7.1f} images/s")
-    print(f"diffusers, channels_last, in memory: {rate['fast']:7.1f} images/s")
-    print(f"sfumato, Trainer as it is:           {rate['ours']:7.1f} images/s")
-    print(
-        f"to plain {rate['ours'] / rate['plain']:.2f} (target 1.3), to fast {rate['ours'] / rate['fast']:.2f} (target 1.0)"
-    )
+    print(f"threads {torch.get_num_threads()}, batch {BATCH}")
+    for channels in ((32, 64, 128), (32, 64, 128, 128)):
+        plain, wanted = peer(images, channels, fast=False)
+        fast, _ = peer(images, channels, fast=True)
+        mine, count = ours(images, wanted)
+        seconds = alternate({"plain": plain, "fast": fast, "ours": mine}, ROUNDS)
+        rate = {name: BATCH * STEPS / value for name, value in seconds.items()}
+        print(f"\ndiffusers with {channels}: {wanted:,} parameters; ours {count:,} ({count / wanted - 1:+.1%})")
+        print(f"diffusers, plain loop:               {rate['plain']:7.1f} images/s")
+        print(f"diffusers, channels_last, in memory: {rate['fast']:7.1f} images/s")
+        print(f"sfumato, Trainer as it is:           {rate['ours']:7.1f} images/s")
+        print(
+            f"to plain {rate['ours'] / rate['plain']:.2f} (target 1.3), to fast {rate['ours'] / rate['fast']:.2f} (target 1.0)"
+        )
 
 
 if __name__ == "__main__":

@@ -129,9 +129,9 @@ def test_no_global_random_state(path: Path) -> None:
 
 
 def test_the_global_generator_is_named_in_one_place() -> None:
-    """`make_family` alone sets it, inside fork_rng, since torch.nn's initialisers know no other; the checks read it."""
+    """`streams.lent` alone sets it, inside fork_rng, for initialisers and dropout; the checks read it."""
     named = [p for p in LIBRARY if "default_generator" in p.read_text() and unit(p) != "testing"]
-    assert {str(p.relative_to(ROOT)) for p in named} <= {"sfumato/training/run.py", "sfumato/training/trainer.py"}
+    assert {str(p.relative_to(ROOT)) for p in named} == {"sfumato/streams.py"}
 
 
 def literal_levels(module: ast.AST) -> list[float]:

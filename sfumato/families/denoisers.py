@@ -49,7 +49,7 @@ class Modern(Denoiser):
 
     class Config(Strict):
         kind: Literal["unet"] = "unet"
-        multipliers: tuple[int, ...] = Field(default=(1, 2, 4), min_length=1)
+        multipliers: tuple[int, ...] = Field(default=(1, 2, 4, 4), min_length=1)
         """Channels of each level, as multiples of the width; a level halves the image."""
         blocks: int = Field(default=1, ge=1)
         """Residual blocks a level."""

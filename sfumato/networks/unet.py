@@ -39,7 +39,7 @@ class UNet(nn.Module):
         outputs: int,
         size: int,
         width: float,
-        multipliers: Sequence[int] = (1, 2, 4),
+        multipliers: Sequence[int] = (1, 2, 4, 4),
         blocks: int = 1,
         attention: int = 8,
         embedding: int = 0,
