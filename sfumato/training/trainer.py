@@ -47,7 +47,7 @@ class Budget(Strict):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the networks; weights and averages stay float32."""
     compile: bool = False
-    """Use torch.compile: minutes to start, worth it on a GPU."""
+    """Use torch.compile: minutes to start, worth it on a GPU; not with a gradient penalty, whose second derivative it lacks."""
     save_every: float = Field(default=60.0, gt=0.0)
     """Seconds between checkpoints."""
 
