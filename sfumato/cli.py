@@ -6,6 +6,7 @@ A command only reads its options, calls one function and prints; user errors are
 from __future__ import annotations
 
 import sys
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -180,7 +181,7 @@ def study(
     folder = out or Path("runs") / file.stem
     data = build(question.data).load()
     with display.study_bars(question.budget.images, lambda: runner.training_progress(question, folder)):
-        path = runner.run(question, folder, device=device, jobs=jobs, data=data)
+        path = runner.run(question, folder, device=device, jobs=jobs, data=data, source=file.read_text())
     display.show(results.read_lines(path))
     display.console.print(f"report: {build_report(folder)}", soft_wrap=True)
 
@@ -224,6 +225,12 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error, 130, arguments)
     except (SfumatoError, OSError, MemoryError) as error:
         _fail(error, 2, arguments)
+    except BrokenExecutor as error:
+        _fail(f"a process of the study was killed ({error}); with less memory, give --jobs 1", 2, arguments)
+    except RuntimeError as error:  # torch has no class of its own for a CPU that cannot allocate
+        if "memory" not in str(error):
+            raise
+        _fail(f"out of memory ({str(error).splitlines()[0]}); lower budget.batch, batch or width", 2, arguments)
     except SystemExit as left:  # typer turns KeyboardInterrupt into a silent exit
         if left.code != 130:
             raise

@@ -33,6 +33,10 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
     owner: ClassVar[Any] = None  # the Kind that this table configures, if it is one's Config
 
+    def changed(self, name: str) -> bool:
+        """Whether a setting differs from its default; unlike pydantic's fields_set this survives JSON."""
+        return bool(getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True))
+
     def to_json(self) -> str:
         """Every value, defaults included, as indented JSON: `load(cls, json.loads(text)) == self`."""
         return self.model_dump_json(indent=2)
@@ -57,7 +61,8 @@ def _first_line(error: ValidationError) -> str:
         message = "unknown key; remove it or check its spelling"
     else:
         shown = repr(first.get("input"))
-        message = f"{message} (got {shown if len(shown) < 80 else shown[:77] + '...'})"
+        if first["loc"]:
+            message = f"{message} (got {shown if len(shown) < 80 else shown[:77] + '...'})"
     return f"{path}: {message}" + (f"; and {len(rest)} more" if rest else "")
 
 
@@ -120,7 +125,7 @@ def _step(place: Any, name: str, setting: str) -> Any:
 
 
 def _index(place: list[Any], name: str, setting: str) -> int:
-    if not name.isdigit() or int(name) >= len(place):
+    if not name.isdecimal() or int(name) >= len(place):
         raise ConfigError(
             f"--set {setting!r}: {name!r} is not an index of a list of {len(place)}; use 0 to {len(place) - 1}"
         )

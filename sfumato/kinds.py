@@ -76,8 +76,8 @@ def find(root: type[Kind], name: str) -> type[Kind]:
     return root.kinds[name]
 
 
-def parse(root: type[Kind], value: object) -> Strict:
-    """Read a config of one of the root's kinds from its name, a table with `kind`, or a config.
+def parse(root: type[Kind], value: object, default: str | None = None) -> Strict:
+    """Read a config of one of the root's kinds from its name, a table with `kind` (or of the default one), or a config.
 
     Raises: ConfigError: no or an unknown kind. pydantic.ValidationError: a wrong key or value, with its path.
     """
@@ -88,14 +88,19 @@ def parse(root: type[Kind], value: object) -> Strict:
         if owner is None or owner.root is not root.root:
             raise ConfigError(f"{type(value).__qualname__} is not the Config of a {root.__name__.lower()} kind")
         return value
+    if isinstance(value, dict) and "kind" not in value and default is not None:
+        value = {"kind": default, **value}
     if not isinstance(value, dict) or "kind" not in value:
         raise ConfigError(f"a {root.__name__.lower()} is a name or a table with a key `kind`; got {value!r}")
     return find(root, str(value["kind"])).Config.model_validate(value)
 
 
-def choice(root: type[Kind]) -> PlainValidator:
-    """The annotation of a slot: `schedule: Annotated[Any, choice(Schedule)]` takes any schedule's config."""
-    return PlainValidator(lambda value: parse(root, value), json_schema_input_type=dict[str, Any] | str)
+def choice(root: type[Kind], default: str | None = None) -> PlainValidator:
+    """The annotation of a slot: `schedule: Annotated[Any, choice(Schedule, "cosine")]` takes any schedule's config.
+
+    With a default kind, a table without `kind` changes settings of that one: `sampler = { steps = 50 }`.
+    """
+    return PlainValidator(lambda value: parse(root, value, default), json_schema_input_type=dict[str, Any] | str)
 
 
 def build(config: Strict, *args: Any, **kwargs: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, final
+from typing import Annotated, Any, Literal, final
 
 import torch
 from jaxtyping import Float
@@ -52,7 +52,7 @@ class Adam(Strict):
 
     lr: float = Field(default=1e-3, gt=0.0)
     """Learning rate after the warm-up."""
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Annotated[float, Field(ge=0.0, lt=1.0)], Annotated[float, Field(ge=0.0, lt=1.0)]] = (0.9, 0.99)
     """Decay of the running mean and of the running square."""
     weight_decay: float = Field(default=0.0, ge=0.0)
     """Shrinkage of the weights a step, times the learning rate."""

@@ -55,13 +55,13 @@ class DDPM(Family, Denoises):
         kind: Literal["ddpm"] = "ddpm"
         width: float = Field(default=32, gt=0)
         """Channels of the widest map; the knob that parity turns."""
-        network: Annotated[Any, choice(Denoiser)] = Modern.Config()
+        network: Annotated[Any, choice(Denoiser, "unet")] = Modern.Config()
         """unet (modern) or published (paper 000)."""
-        schedule: Annotated[Any, choice(Schedule)] = Cosine.Config()
+        schedule: Annotated[Any, choice(Schedule, "cosine")] = Cosine.Config()
         """linear or cosine, each with its number of steps T."""
-        prediction: Annotated[Any, choice(Prediction)] = X0.Config()
+        prediction: Annotated[Any, choice(Prediction, "x0")] = X0.Config()
         """What the network says: eps, x0 or v; x0 is the surest at small budgets (docs/results.md)."""
-        sampler: Annotated[Any, choice(Sampler)] = DDIM.Config()
+        sampler: Annotated[Any, choice(Sampler, "ddim")] = DDIM.Config()
         """ancestral or ddim, each with any number of steps."""
         impose: bool = True
         """Put the known pixels into the expected clean image at every step of sampling."""

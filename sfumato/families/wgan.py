@@ -54,9 +54,9 @@ class WGAN(Family, Decodes):
         """Channels of the widest map of the critic; the generator's width when left out."""
         latent: int = Field(default=64, ge=1)
         """Length of z."""
-        network: Annotated[Any, choice(Adversaries)] = Modern.Config()
+        network: Annotated[Any, choice(Adversaries, "residual")] = Modern.Config()
         """residual (modern) or published (paper 000)."""
-        lipschitz: Annotated[Any, choice(Lipschitz)] = GradientPenalty.Config()
+        lipschitz: Annotated[Any, choice(Lipschitz, "gradient_penalty")] = GradientPenalty.Config()
         """clip, gradient_penalty or spectral_norm."""
         critic_turns: int = Field(default=1, ge=1)
         """Turns of the critic for one of the generator; each consumes a batch."""

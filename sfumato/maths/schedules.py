@@ -11,7 +11,7 @@ from typing import Any, Literal, final
 
 import torch
 from jaxtyping import Float64
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from sfumato.config import Strict
@@ -76,6 +76,12 @@ class Linear(Schedule):
         """beta_T at T = 1000."""
         rescale: bool = True
         """Multiply both by 1000 / T, so that any T ends in noise; off, they are used as they are."""
+
+        @model_validator(mode="after")
+        def _ordered(self) -> Linear.Config:
+            if self.beta_min > self.beta_max:
+                raise ValueError(f"beta_min = {self.beta_min} is above beta_max = {self.beta_max}; swap them")
+            return self
 
     def betas(self) -> Float64[Tensor, "T"]:
         """beta_t = beta_min + (t - 1) / (T - 1) (beta_max - beta_min), at most 0.999."""

@@ -74,6 +74,9 @@ class Metric(Kind, ABC, root=True):
         Raises: ShapeError: nothing was.
         """
 
+    def prepare(self, device: torch.device) -> None:
+        """Load what the metric needs, so that a missing file is found before hours of training and not after."""
+
     def applies(self, observation: Observation) -> bool:
         """Whether the figure means anything for this kind of observation."""
         return not self.paired or observation.y.numel() > 0

@@ -41,7 +41,7 @@ class Frechet(Metric):
 
     class Config(Strict):
         kind: Literal["frechet"] = "frechet"
-        features: Annotated[Any, choice(Features)] = Lite0.Config()
+        features: Annotated[Any, choice(Features, "lite0")] = Lite0.Config()
         """What is compared: lite0 (offline) or inception (FID)."""
         replicates: int | None = Field(default=None, ge=2)
         """Bootstrap replicates; 100 up to 512 features and 10 above where left out."""
@@ -61,6 +61,9 @@ class Frechet(Metric):
     def label(self) -> str:
         """FID or FD-<features>."""
         return self._features.label if self._features else str(self.config.features.kind)
+
+    def prepare(self, device: torch.device) -> None:
+        self._features = extractor(self.config.features, device)
 
     def update(self, made: Pixels, true: Pixels, observation: Observation) -> None:
         self._features = extractor(self.config.features, made.device)

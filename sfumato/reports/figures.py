@@ -35,9 +35,7 @@ def cost_of(result: Result, key: str) -> float:
     return float(result.milliseconds if key == "milliseconds" else result.parameters)
 
 
-def quality_against_cost(
-    results: Sequence[Result], task: str, column: Score, methods: Sequence[str], key: str = "milliseconds"
-) -> str:
+def quality_against_cost(results: Sequence[Result], task: str, column: Score, methods: Sequence[str]) -> str:
     """Three small plots of one metric against the three costs; free methods stand at the left edge."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

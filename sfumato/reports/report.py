@@ -16,7 +16,7 @@ from sfumato.errors import DataError
 from sfumato.kinds import build
 from sfumato.reports.figures import quality_against_cost
 from sfumato.reports.tables import Table, number, table, to_csv, to_latex
-from sfumato.studies.results import Result, read_lines, read_resolved
+from sfumato.studies.results import Result, gather, ordered, read_resolved
 from sfumato.studies.statistics import Difference, compare
 from sfumato.studies.study import Study
 
@@ -39,7 +39,7 @@ class Section:
     table: Table
     differences: dict[str, list[Difference]]
     strips: list[Strip]
-    plot: str
+    plots: dict[str, str]
     verdict: str
 
 
@@ -49,7 +49,8 @@ def build_report(folder: Path | str) -> Path:
     Raises: DataError: there are no results. WeightsError and ConfigError never: no model is read.
     """
     folder = Path(folder)
-    study, results = read_resolved(folder), read_lines(folder / "results.jsonl")
+    study = read_resolved(folder)
+    results = ordered(gather(folder), study)  # the cells themselves: results.jsonl may be older than the last of them
     if not results:
         raise DataError(f"{folder} holds no finished cell yet; run `sfumato study` until it ends")
     methods = [method.name for method in study.methods]
@@ -73,6 +74,7 @@ def build_report(folder: Path | str) -> Path:
         failures=[result for result in results if result.status != "ok"],
         style=(Path(__file__).parent / "style.css").read_text(),
         study_text=study.to_json(),
+        source=(folder / "study.toml").read_text() if (folder / "study.toml").is_file() else "",
         downloads={
             name: data_address((folder / name).read_bytes(), "text/plain") for name in ("tables.csv", "tables.tex")
         },
@@ -87,14 +89,17 @@ def section(study: Study, results: Sequence[Result], task: str, methods: Sequenc
     """One task's part of the page."""
     rows = table(results, task, methods)
     differences = {column.label: compare(results, task, column.label) for column in rows.columns}
-    plot = quality_against_cost(results, task, rows.columns[0], methods) if rows.columns else ""
+    telling = [
+        c for c in rows.columns if len({row.entries[c.label].value for row in rows.rows if c.label in row.entries}) > 1
+    ]
+    plots = {column.label: quality_against_cost(results, task, column, methods) for column in telling}
     return Section(
         task,
         title_of(task),
         rows,
         differences,
         strips(study, task, methods, folder),
-        plot,
+        plots,
         verdict(rows, differences),
     )
 
@@ -120,6 +125,9 @@ def verdict(rows: Table, differences: dict[str, list[Difference]]) -> str:
         if len(ranked) < 2 or ranked[0].entries[column.label].value == ranked[-1].entries[column.label].value:
             continue
         best = ranked[0].method
+        tested = [d for d in differences[column.label] if best in (d.first, d.second)]
+        if len(tested) < len(ranked) - 1:
+            continue  # some method was measured on other images: no claim
         ties = [
             d.second if d.first == best else d.first
             for d in differences[column.label]
@@ -166,15 +174,22 @@ def metric_cards(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
 
 
 def parameter_note(study: Study, results: Sequence[Result]) -> str:
-    """The real parameter counts and how far apart they are."""
-    counts = {result.method: result.parameters for result in results if result.learned and result.parameters}
+    """The real parameter counts and how far apart they are; by task where a method's models differ."""
+    counts: dict[str, dict[int, list[str]]] = {}
+    for result in results:
+        if result.learned and result.parameters:
+            counts.setdefault(result.method, {}).setdefault(result.parameters, []).append(result.task)
     if not counts:
         return "no learned method"
-    shown = ", ".join(f"{method} {count:,}" for method, count in counts.items())
-    ratio = max(counts.values()) / min(counts.values())
+    shown = [
+        f"{method} {count:,}" + (f" ({', '.join(dict.fromkeys(tasks))})" if len(sizes) > 1 else "")
+        for method, sizes in counts.items()
+        for count, tasks in sizes.items()
+    ]
+    everything = [count for sizes in counts.values() for count in sizes]
     asked = study.parity.parameters
     held = f"asked: {asked:,} within {study.parity.tolerance:.0%}" if asked else "not held equal"
-    return f"{shown}; largest over smallest {ratio:.3f}; {held}"
+    return f"{', '.join(shown)}; largest over smallest {max(everything) / min(everything):.3f}; {held}"
 
 
 def data_address(content: bytes, kind: str) -> str:

@@ -30,7 +30,9 @@ class Entry:
         """Half the 95 % interval, or an empty text."""
         if self.summary.low is None or self.summary.high is None:
             return ""
-        return number((self.summary.high - self.summary.low) / 2, self.summary.value)
+        half = self.summary.high - self.summary.value
+        shown = number(half, self.summary.value)
+        return shown if float(shown) > 0 or half == 0 else f"{half:.1g}"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def number(value: float, like: float | None = None) -> str:
     return f"{value:.{decimals}f}"
 
 
-def table(results: Sequence[Result], task: str, methods: Sequence[str], first: str | None = None) -> Table:
+def table(results: Sequence[Result], task: str, methods: Sequence[str]) -> Table:
     """The table of one task, methods in the study's order, columns in the order of the results."""
     here = [result for result in results if result.task == task]
     columns: dict[str, Score] = {}
@@ -113,7 +115,7 @@ def to_csv(tables: Sequence[Table]) -> str:
 
 def to_latex(tables: Sequence[Table], title: str) -> str:
     """All tables as LaTeX `tabular` environments (package booktabs); bold where nothing is really better."""
-    parts = [f"% {title}\n% needs \\usepackage{{booktabs}}"]
+    parts = [f"% {' '.join(title.split())}\n% needs \\usepackage{{booktabs}}"]
     for part in tables:
         arrows = [
             f"{escape(column.label)} $\\{'down' if column.better == 'lower' else 'up'}arrow$" for column in part.columns
@@ -142,5 +144,17 @@ def latex_entry(entry: Entry | None) -> str:
 
 def escape(text: str) -> str:
     """LaTeX's special characters made plain."""
-    special = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "|": r"\textbar{}"}
+    special = {
+        "\\": r"\textbackslash{}",
+        "^": r"\^{}",
+        "~": r"\~{}",
+        "&": r"\&",
+        "%": r"\%",
+        "_": r"\_",
+        "#": r"\#",
+        "$": r"\$",
+        "{": r"\{",
+        "}": r"\}",
+        "|": r"\textbar{}",
+    }
     return "".join(special.get(character, character) for character in text)

@@ -10,12 +10,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from sfumato.errors import CapabilityError, DataError, ShapeError
-from sfumato.images import LARGEST, open_picture, read_picture, to_float, to_uint8
+from sfumato.images import LARGEST, read_picture, to_float, to_uint8
 from sfumato.kinds import build, find, parse
 from sfumato.restorers.base import Restorer
 from sfumato.restorers.conditional import Conditional
 from sfumato.streams import stream
-from sfumato.tasks.base import Observation, Operator, region_weight
+from sfumato.tasks.base import Observation, Operator, Task, region_weight
 from sfumato.tasks.operators import BlockMean, CubicDown, Masking
 from sfumato.training.run import Run, load
 
@@ -33,12 +33,11 @@ def read_mask(path: Path, height: int, width: int, invert: bool = False) -> tupl
 
     Raises: DataError: unreadable, or nothing or everything is to be made. ShapeError: another size than the picture.
     """
-    picture = open_picture(path)
-    if (picture.height, picture.width) != (height, width):
-        raise ShapeError(
-            f"the mask {path} is {picture.width} x {picture.height}, the picture {width} x {height}; make them the same size"
-        )
     grey = read_picture(path, channels=1)[0]
+    if grey.shape != (height, width):
+        raise ShapeError(
+            f"the mask {path} is {grey.shape[1]} x {grey.shape[0]}, the picture {width} x {height}; make them the same size"
+        )
     warnings = []
     between = float(((grey > 16) & (grey < 239)).float().mean())
     if between > 0.01:
@@ -99,6 +98,8 @@ def restore_picture(
     if mask is not None:
         known, warnings = read_mask(Path(mask), pixels.shape[1], pixels.shape[2], invert)
         operator: Operator = Masking(known)
+        if run is not None and not any(isinstance(_drawn(task, run), Masking) for task in run.tasks):
+            raise CapabilityError(f"this model was not trained to fill masks; it was trained for: {_tasks(run)}")
     else:
         assert scale is not None
         operator = _enlarging(pixels, scale, run)
@@ -131,8 +132,16 @@ def _enlarging(pixels: UInt8[Tensor, "C h w"], scale: int, run: Run | None) -> O
             raise ShapeError(f"--scale {scale} would make more than {LARGEST:,} pixels; give a smaller one")
         return BlockMean(1, pixels.shape[2] * scale, scale)
     for task in run.tasks:
-        operator = task.operator(stream(0, "mask"), 1, run.spec.size)
+        operator = _drawn(task, run)
         if isinstance(operator, BlockMean | CubicDown) and operator.scale == scale:
             return operator
-    trained = ", ".join(task.name for task in run.tasks)
-    raise CapabilityError(f"this model was not trained to enlarge by {scale}; it was trained for: {trained}")
+    raise CapabilityError(f"this model was not trained to enlarge by {scale}; it was trained for: {_tasks(run)}")
+
+
+def _drawn(task: Task, run: Run) -> Operator:
+    """An operator of this task for one image of the run's size."""
+    return task.operator(stream(0, "mask"), 1, run.spec.size)
+
+
+def _tasks(run: Run) -> str:
+    return ", ".join(task.name for task in run.tasks)

@@ -6,8 +6,10 @@ file a task. A cell that diverges is a result; a study that is stopped goes on w
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -20,7 +22,7 @@ from torch import Tensor
 
 from sfumato.config import write_atomic
 from sfumato.data.base import Dataset, Split
-from sfumato.errors import DataError, DivergedError, Interrupted
+from sfumato.errors import ConfigError, DataError, DivergedError
 from sfumato.families.base import parameter_count
 from sfumato.images import encode, grid, to_float, to_uint8
 from sfumato.kinds import build
@@ -32,6 +34,7 @@ from sfumato.studies.parity import fit_width
 from sfumato.studies.results import Result
 from sfumato.studies.study import Method, Study
 from sfumato.tasks.base import Observation, Task
+from sfumato.training import processes
 from sfumato.training import run as runs
 from sfumato.training.run import Run, RunConfig
 
@@ -54,7 +57,14 @@ def resolve(study: Study, data: Dataset) -> Study:
     """
     if study.parity.parameters is None:
         return study
-    spec = runs.run_spec(data, [build(task) for task in study.tasks])
+    groups = [study.tasks] if study.train == "jointly" else [[task] for task in study.tasks]
+    specs = [runs.run_spec(data, [build(task) for task in group]) for group in groups]
+    spec = specs[0]
+    if any(other != spec for other in specs):
+        raise ConfigError(
+            "parity cannot hold in a study that trains generation and restoration apart, since only one has a condition; "
+            "split it into two studies, or train jointly"
+        )
     methods = [
         method
         if method.family is None
@@ -85,9 +95,15 @@ def run_folder(study: Study, cell: Cell, out: Path) -> Path:
     return out / "runs" / f"{study.methods[cell.method].slug}--{task}--{cell.seed}"
 
 
-def pending(study: Study, cell: Cell, out: Path) -> list[int]:
-    """The tasks of a cell that have no result yet."""
-    return [task for task in cell.tasks if not (out / "results" / f"{_name(study, cell, task)}.json").is_file()]
+def pending(study: Study, cell: Cell, out: Path, size: int) -> list[int]:
+    """The tasks of a cell that its restorer can answer and that have no result yet."""
+    restorer = study.methods[cell.method].restorer.owner
+    return [
+        task
+        for task in cell.tasks
+        if answers(restorer, build(study.tasks[task]), size)
+        and not (out / "results" / f"{_name(study, cell, task)}.json").is_file()
+    ]
 
 
 def _name(study: Study, cell: Cell, task: int) -> str:
@@ -102,18 +118,24 @@ def run(
     jobs: int = 1,
     data: Dataset | None = None,
     done: Callable[[Cell], None] | None = None,
+    source: str | None = None,
 ) -> Path:
     """Answer a study: run what is missing, gather results.jsonl, and return its path.
 
-    `jobs` trains that many cells at once, each in its own process with its share of the cores.
+    `jobs` trains that many cells at once, each in its own process with its share of the cores; those processes load the
+    study's data themselves. `source` is the text of the study's file, kept beside the results for the report.
 
     Raises: ConfigError: the folder holds another study, or parity cannot be reached. Interrupted: Ctrl-C.
     """
     out, data = Path(out), data or build(study.data).load()
     study = resolve(study, data)
     runs.claim(out, study.to_json(), "study.json")
+    if source is not None:
+        write_atomic(out / "study.toml", source)
     show_truth(study, data.test, out)
-    todo = [cell for cell in cells(study) if pending(study, cell, out)]
+    todo = [cell for cell in cells(study) if pending(study, cell, out, data.spec.size)]
+    if todo:
+        rehearse(study, data, device)
     try:
         if jobs == 1 or len(todo) < 2:
             for cell in todo:
@@ -148,6 +170,9 @@ def _in_processes(
 
 def _set_threads(threads: int) -> None:
     torch.set_num_threads(threads)
+    # Ctrl-C reaches every process of the terminal: one that trains saves and stops (training/interrupt.py), one that only
+    # waits or measures is left to the parent.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def work(study: Study, cell: Cell, out: Path, device: str, data: Dataset | None = None) -> None:
@@ -157,26 +182,38 @@ def work(study: Study, cell: Cell, out: Path, device: str, data: Dataset | None 
     try:
         trained = None if method.family is None else _train(study, method, cell, out, device, data)
     except DivergedError as error:
-        for number in pending(study, cell, out):
+        for number in pending(study, cell, out, data.spec.size):
             _record_failure(study, cell, number, out, error)
         return
     restorer: Restorer = build(method.restorer, None if trained is None else trained.family)
-    for number in pending(study, cell, out):
+    for number in pending(study, cell, out, data.spec.size):
         task: Task = build(study.tasks[number])
-        if not answers(restorer, task, data.test):
-            continue
         try:
-            result = measure(study, cell, task, restorer, trained, data.test, out)
+            result = measure(study, cell, task, restorer, trained, data.test, out, device)
         except DivergedError as error:
             _record_failure(study, cell, number, out, error)
         else:
             results.save(result, out, _name(study, cell, number))
 
 
-def answers(restorer: Restorer, task: Task, test: Split) -> bool:
+def answers(restorer: type[Restorer], task: Task, size: int) -> bool:
     """Whether a restorer can undo this task's operator; a classical one often cannot, and its cell stays empty."""
-    size = test.images.shape[-1]
     return isinstance(task.operator([stream(0, "mask", 0)], 1, size), restorer.answers)
+
+
+def rehearse(study: Study, data: Dataset, device: str) -> None:
+    """Load every metric and try every classical restorer on one image, so that what is missing is said before training.
+
+    Raises: CapabilityError, WeightsError: an extra package or a weight file is missing.
+    """
+    for metric in study.metrics:
+        build(metric).prepare(processes.join(device))
+    for method in study.methods:
+        for settings in study.tasks:
+            task: Task = build(settings)
+            if method.family is None and answers(method.restorer.owner, task, data.spec.size):
+                _, observation = observe(task, data.test.images[:1], 0)
+                build(method.restorer).restore(observation, rng=stream(0, "rehearsal"))
 
 
 def _train(study: Study, method: Method, cell: Cell, out: Path, device: str, data: Dataset) -> Run:
@@ -211,21 +248,32 @@ def observe(task: Task, images: Tensor, first: int) -> tuple[Tensor, Observation
 
 
 def measure(
-    study: Study, cell: Cell, task: Task, restorer: Restorer, trained: Run | None, test: Split, out: Path
+    study: Study,
+    cell: Cell,
+    task: Task,
+    restorer: Restorer,
+    trained: Run | None,
+    test: Split,
+    out: Path,
+    where: str = "cpu",
 ) -> Result:
-    """Restore every test image of a task and compute the study's metrics."""
+    """Restore every test image of a task and compute the study's metrics, classical methods' on the same device."""
     metrics: list[Metric] = [build(metric) for metric in study.metrics]
-    device = trained.family.device if trained is not None else torch.device("cpu")
+    device = trained.family.device if trained is not None else processes.join(where)
     seconds, shown = 0.0, []
+    _, first_few = observe(task, test.images[:8].to(device), 0)
+    restorer.restore(
+        first_few, rng=stream(cell.seed, "rehearsal", device=device)
+    )  # libraries warm up outside the clock
     used: list[Metric] = []
     for first in range(0, len(test), study.batch):
         true = test.images[first : first + study.batch].to(device)
         _, observation = observe(task, true, first)
         rng = stream(cell.seed, "sample", task.name, first, device=device)
+        _wait(device)
         start = time.perf_counter()
         made = to_uint8(restorer.restore(observation, rng=rng))
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        _wait(device)
         seconds += time.perf_counter() - start
         used = [metric for metric in metrics if metric.applies(observation)]
         for metric in used:
@@ -252,6 +300,12 @@ def measure(
     )
 
 
+def _wait(device: torch.device) -> None:
+    """Let a GPU finish what was asked of it, so that a clock reads what it should."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def show_truth(study: Study, test: Split, out: Path) -> None:
     """Write the columns of true and of observed images that the report sets beside every method's."""
     images = test.images[:SHOWN]
@@ -273,8 +327,6 @@ def _picture(pixels: Tensor, path: Path) -> None:
 
 def training_progress(study: Study, out: Path) -> dict[str, Any]:
     """Images consumed by each training, read from the loss files of the runs; used to show progress."""
-    import json
-
     answer = {}
     for cell in cells(study):
         if study.methods[cell.method].family is None:
@@ -291,6 +343,3 @@ def training_progress(study: Study, out: Path) -> dict[str, Any]:
                 images = 0
         answer[folder.name] = min(images, study.budget.images)
     return answer
-
-
-__all__ = ["Cell", "Interrupted", "cells", "resolve", "run"]

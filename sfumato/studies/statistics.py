@@ -48,17 +48,39 @@ class Difference:
 def summarise(scores: Sequence[Score]) -> Summary:
     """Mean over seeds; the interval adds the variance over test images to that between seeds.
 
-    half = 1.96 sqrt(mean(image error^2) + seed variance / seeds): test images are shared, so their error does not shrink
-    with seeds; seeds are few, so their part is itself uncertain, and the report prints it.
+    half = t sqrt(mean(image error^2) + seed variance / seeds): test images are shared, so their error does not shrink with
+    seeds; seeds are few, so t is Student's quantile at the degrees of freedom of the sum (Welch and Satterthwaite: those of
+    the seeds alone where they dominate, as many as of the normal law where the images do).
     """
     values = np.array([score.value for score in scores])
     spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    halves = [(score.high - score.low) / 2 for score in scores if score.high is not None and score.low is not None]
+    halves = [
+        score.high - score.value for score in scores if score.high is not None
+    ]  # `low` may have been cut off at 0
     value, low, high = float(values.mean()), None, None
     if halves:
-        half = math.sqrt(float(np.mean(np.square(halves))) + (Z95 * spread) ** 2 / len(values))
-        low, high = value - half, value + half
+        images, seeds = float(np.mean(np.square(halves))) / Z95**2, spread**2 / len(values)
+        freedom = (images + seeds) ** 2 / seeds**2 * (len(values) - 1) if seeds > 0 else math.inf
+        half = student_95(freedom) * math.sqrt(images + seeds)
+        cut = any(score.low == 0.0 for score in scores)
+        low, high = max(value - half, 0.0) if cut else value - half, value + half
     return Summary(value, low, high, scores[0].n, len(values), spread)
+
+
+def student_95(freedom: float) -> float:
+    """The 97.5 % point of Student's law; degrees of freedom are rounded down, which widens the interval.
+
+    Example:
+        >>> student_95(2.9), student_95(math.inf)
+        (4.303, 1.959964)
+    """
+    table = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+    if freedom < len(table) + 1:
+        return table[max(int(freedom), 1) - 1]
+    if not math.isfinite(freedom):
+        return Z95
+    # Abramowitz and Stegun (1964), 26.7.5, two terms: within 0.002 of the exact quantile from 11 on.
+    return Z95 + (Z95**3 + Z95) / (4 * freedom) + (5 * Z95**5 + 16 * Z95**3 + 3 * Z95) / (96 * freedom**2)
 
 
 def paired_p(first: Sequence[Score], second: Sequence[Score]) -> float:

@@ -38,7 +38,7 @@ class Method(Strict):
     """How the tables call it."""
     family: Annotated[Any, choice(Family)] | None = None
     """What is trained; left out for classical restorers."""
-    restorer: Annotated[Any, choice(Restorer)] = Conditional.Config()
+    restorer: Annotated[Any, choice(Restorer, "conditional")] = Conditional.Config()
     """How observations are answered."""
 
     @property
@@ -68,7 +68,7 @@ class Study(Strict):
     """What is restored."""
     train: Literal["each", "jointly"] = "each"
     """each: a model for every task; jointly: one model on all the tasks, since the condition has one shape."""
-    seeds: list[int] = Field(default=[0], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
     """Training seeds; test images and masks are the same for all."""
     budget: Budget = Budget()
     """What each training may spend."""
@@ -88,10 +88,13 @@ class Study(Strict):
     @model_validator(mode="before")
     @classmethod
     def _plugins(cls, values: Any) -> Any:
-        for name in values.get("plugins", []) if isinstance(values, dict) else []:
+        names = values.get("plugins", []) if isinstance(values, dict) else []
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ConfigError(f"plugins is a list of module names, as in ['my.model']; got {names!r}")
+        for name in names:
             try:
                 importlib.import_module(name)
-            except ImportError as error:
+            except Exception as error:  # a module of the user's own may fail in any way
                 raise ConfigError(
                     f"plugins: cannot import {name!r} ({error}); install it or correct its name"
                 ) from None
@@ -103,6 +106,7 @@ class Study(Strict):
             ("method names", [method.slug for method in self.methods]),
             ("tasks", [build(task).name for task in self.tasks]),
             ("seeds", self.seeds),
+            ("metrics", [metric.to_json() for metric in self.metrics]),
         ):
             if len(set(names)) < len(names):
                 raise ValueError(f"two {what} are the same in {names}; make them differ")
@@ -130,7 +134,7 @@ def read_study(path: Path | str, overrides: list[str] | None = None) -> Study:
 
 
 def scaled(study: Study, scale: float) -> Study:
-    """The same study with budget, training and test images multiplied by `scale`, so that anyone can see the whole pipeline.
+    """The same study with budget, and any count of training and test images it states, multiplied by `scale`.
 
     A training keeps at least 8 batches and a part of the data at least 16 images; below a tenth only the first seed is
     trained. The title says that it was scaled.

@@ -25,7 +25,7 @@ class Inpainting(Task):
 
     class Config(Strict):
         kind: Literal["inpainting"] = "inpainting"
-        mask: Annotated[Any, choice(MaskLaw)] = Box.Config()
+        mask: Annotated[Any, choice(MaskLaw, "box")] = Box.Config()
         """The law of the holes: box, centre, strokes, half or pixels."""
         region: Region = "unknown"
         """Where a loss looks: the unknown pixels (paper 000), the known ones, or all."""
@@ -38,8 +38,10 @@ class Inpainting(Task):
     def name(self) -> str:
         """inpainting for the paper's box, else with the law and its share, so that a study can hold several."""
         mask = self.config.mask
-        share = f"-{mask.fraction:g}" if "fraction" in mask.model_fields_set else ""
-        return "inpainting" if isinstance(self.law, Box) else f"inpainting-{mask.kind}{share}"
+        telling = [name for name in ("smallest", "largest", "fraction") if name in type(mask).model_fields]
+        shares = [f"{getattr(mask, name):g}" for name in telling] if any(map(mask.changed, telling)) else []
+        law = [] if isinstance(self.law, Box) and not shares else [str(mask.kind)]
+        return "-".join(["inpainting", *law, *shares])
 
     def operator(self, rngs: Rngs, n: int, size: int) -> Masking:
         """Draw a mask for each image."""

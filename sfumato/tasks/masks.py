@@ -171,8 +171,13 @@ class Strokes(MaskLaw):
         near_rows = (centres[:, None] - path[:, None, :, 0]) ** 2
         near_columns = (centres[:, None] - path[:, None, :, 1]) ** 2
         inside = near_rows[:, :, None, :] + near_columns[:, None, :, :] <= radius**2  # B H W dabs
-        order = torch.arange(1, path.shape[1] + 1, device=u.device)
-        first = torch.where(inside, order, path.shape[1] + 1).amin(-1)  # the dab that first covers a pixel
+        dabs = path.shape[1]
+        order = torch.arange(
+            1, dabs + 1, device=u.device, dtype=torch.uint8
+        )  # one byte a pixel and dab: this is the large one
+        first = (
+            torch.where(inside, order, order.new_tensor(dabs + 1)).amin(-1).int()
+        )  # the dab that first covers a pixel
         wanted = max(round(self.config.fraction * size * size), 1)
-        last = first.flatten(1).kthvalue(wanted, dim=1).values.clamp(max=path.shape[1])
+        last = first.flatten(1).kthvalue(wanted, dim=1).values.clamp(max=dabs)
         return (first <= last[:, None, None]).float()

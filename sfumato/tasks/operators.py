@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -89,15 +90,20 @@ class BlockMean(Operator):
         return BlockMean(self.n, self.size, self.scale, self.smooth, device)
 
 
+@lru_cache
+def _cubic_pair(size: int, scale: int) -> tuple[Tensor, Tensor]:
+    """D and its pseudo-inverse, computed once in float64."""
+    matrix = cubic_matrix(size, size // scale)
+    return matrix, torch.linalg.pinv(matrix)
+
+
 class CubicDown(Operator):
     """A x = D x D^T, with D the antialiased cubic (a = -1/2) filter that shrinks a row by `scale`; A+ y = D+ y D+^T."""
 
     def __init__(self, n: int, size: int, scale: int, smooth: bool = True, device: str | torch.device = "cpu"):
         self.n, self.size, self.scale, self.smooth = n, size, scale, smooth
         self.known = torch.zeros(n, 1, size, size, device=device)
-        matrix = cubic_matrix(size, size // scale)
-        self._down = matrix.to(device, torch.float32)
-        self._up = torch.linalg.pinv(matrix).to(device, torch.float32)
+        self._down, self._up = (matrix.to(device, torch.float32) for matrix in _cubic_pair(size, scale))
 
     def forward(self, x: Images) -> Float[Tensor, "B C h w"]:
         """The small image."""

@@ -31,6 +31,11 @@ class Outpainting(Task):
         region: Region = "unknown"
         """Where a loss looks. Paper 000 prints a loss on the *given* crop, R(eps - eps_theta); that is `known`."""
 
+    @property
+    def name(self) -> str:
+        """outpainting, with the visible share where it was set, so that a study can hold several."""
+        return "outpainting" + (f"-{self.config.visible:g}" if self.config.changed("visible") else "")
+
     def operator(self, rngs: Rngs, n: int, size: int) -> Masking:
         """The same centre square for each image, at least one pixel wide and never the whole image."""
         visible: float = self.config.visible

@@ -37,7 +37,8 @@ class SuperResolution(Task):
     @property
     def name(self) -> str:
         """super_resolution-x4, so that a study can hold several scales."""
-        return f"super_resolution-x{self.config.scale}"
+        law = "" if self.config.law == "block_mean" else f"-{self.config.law}"
+        return f"super_resolution-x{self.config.scale}{law}"
 
     def operator(self, rngs: Rngs, n: int, size: int) -> BlockMean | CubicDown:
         """The same filter for each image."""

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from sfumato.config import Strict
+
+Shape = Sequence[int]  # [images, heads, pixels, channels]
 
 
 class Ledger(Strict):
@@ -29,10 +36,38 @@ class Ledger(Strict):
     """How many processes shared the batch."""
 
 
+def flop_counter() -> FlopCounterMode:
+    """torch's counter, taught the CPU's attention, which it would count as nothing."""
+
+    def forward(q: Shape, k: Shape, v: Shape, *rest: Any, **named: Any) -> int:
+        return 2 * q[0] * q[1] * q[2] * k[2] * (q[3] + v[3])  # q k^T, and its product with v
+
+    def backward(out: Shape, q: Shape, k: Shape, v: Shape, *rest: Any, **named: Any) -> int:
+        return (
+            2 * q[0] * q[1] * q[2] * k[2] * (3 * q[3] + 2 * v[3])
+        )  # q k^T once more, and the gradients of q, k, v, scores
+
+    formulas = {"": forward, "_backward": backward}
+    names = {f"_scaled_dot_product_flash_attention_for_cpu{name}": formula for name, formula in formulas.items()}
+    known = {getattr(torch.ops.aten, name): formula for name, formula in names.items() if hasattr(torch.ops.aten, name)}
+    return FlopCounterMode(display=False, custom_mapping=known)
+
+
+def reset_peak(device: torch.device) -> None:
+    """Forget earlier peaks, where the system can, so that a training is not charged with what ran before it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):  # Linux: forgets the process's high-water mark
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_bytes(device: torch.device) -> int:
-    """Largest memory so far, in bytes."""
+    """Largest memory since `reset_peak`, in bytes (of the whole process's life where the system keeps no other)."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak) * (1 if sys.platform == "darwin" else 1024)
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.nn import Parameter
 
 from sfumato.errors import ConfigError
@@ -23,14 +24,14 @@ def join(device: str = "auto") -> torch.device:
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         chosen = torch.device(kind)
+        if chosen.type == "cuda" and "LOCAL_RANK" in os.environ:
+            chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(chosen)
         torch.zeros(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"device {device!r} cannot be used ({reason}); choose auto, cpu or cuda") from None
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        if chosen.type == "cuda":
-            chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-            torch.cuda.set_device(chosen)
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     return chosen
 
@@ -67,6 +68,16 @@ def average_gradients(weights: Sequence[Parameter]) -> None:
     flat /= world()
     for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
+
+
+def average_buffers(module: nn.Module) -> None:
+    """Replace each floating-point buffer (running statistics) by its mean over the processes."""
+    if world() == 1:
+        return
+    for buffer in module.buffers():
+        if buffer.is_floating_point():
+            dist.all_reduce(buffer)
+            buffer /= world()
 
 
 def any_process(flag: bool) -> bool:

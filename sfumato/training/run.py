@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 import sfumato
 from sfumato import config as settings
@@ -29,6 +29,8 @@ from sfumato.training.ema import deployed_state
 from sfumato.training.ledger import Ledger
 from sfumato.training.trainer import Budget, Trainer, Watch
 
+AT_ONCE = 256  # images drawn in one call, so that a large sheet needs no more memory than a small one
+
 
 class RunConfig(Strict):
     """One training: a family on the images of a source, for one task or several in turn."""
@@ -43,6 +45,13 @@ class RunConfig(Strict):
     """How much it may spend."""
     seed: int = Field(default=0, ge=0)
     """Start of every stream of random numbers."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> RunConfig:
+        names = [build(task).name for task in self.tasks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two tasks are the same in {names}; make them differ")
+        return self
 
 
 @dataclass(frozen=True)
@@ -94,10 +103,13 @@ def train(
     Raises: ConfigError: the folder holds another run. DivergedError: a loss became infinite. Interrupted: Ctrl-C.
     """
     folder = Path(folder)
-    claim(folder, config.to_json(), "config.json")
-    if is_finished(folder):
-        return load(folder, device=device)
     where = processes.join(device)
+    if processes.rank() == 0:
+        claim(folder, config.to_json(), "config.json")
+    processes.barrier()
+    if is_finished(folder):
+        checkpoint.drop_checkpoints(folder)  # left behind where the last step of an earlier training was cut off
+        return load(folder, device=device)
     data = data or build(config.data).load()
     tasks: list[Task] = [build(task) for task in config.tasks]
     spec = run_spec(data, tasks)
@@ -160,6 +172,8 @@ def card(run: Run) -> str:
     """A model card in Markdown: what it is, what it was trained on, what it cost, what it must not be used for."""
     config, ledger = run.config, run.ledger
     tasks = ", ".join(str(task.kind) for task in config.tasks)
+    share = config.budget.ema
+    average = f"running averages (half-life {share:.0%} of the images seen)" if share else "the last ones"
     turns = ", ".join(f"{name} {count:,}" for name, count in ledger.turns.items())
     return f"""# {config.family.kind} for {tasks}
 
@@ -169,7 +183,7 @@ def card(run: Run) -> str:
   on {ledger.device}, peak memory {ledger.peak_bytes / 2**20:.0f} MiB
 - Seed {config.seed}, sfumato {sfumato.__version__}, torch {torch.__version__.split("+")[0]}
 
-The weights are running averages (half-life {config.budget.ema:.0%} of the images seen), stored as safetensors. `config.json`
+The weights are {average}, stored as safetensors. `config.json`
 beside this card holds every setting; `sfumato restore` and `sfumato sample` take this folder as `--model`.
 A restored pixel is a plausible guess, never evidence of what was there.
 """
@@ -195,9 +209,12 @@ def read_run(
     values: dict[str, Any] = (
         settings.read(path) if path else {"data": data, "tasks": tasks, "family": family, "seed": seed}
     )
-    if images is not None:
-        values["budget"] = {**values.get("budget", {}), "images": images}
-    return settings.load(RunConfig, settings.override(values, overrides), str(path or "command line"))
+    if path is not None and family is not None:
+        raise ConfigError(
+            f"both a family ({family}) and --config {path} were given; change the file's with --set family=..."
+        )
+    budget = [] if images is None else [f"budget.images={images}"]
+    return settings.load(RunConfig, settings.override(values, [*budget, *overrides]), str(path or "command line"))
 
 
 def sample_pixels(run: Run, n: int, seed: int) -> Pixels:
@@ -210,6 +227,10 @@ def sample_pixels(run: Run, n: int, seed: int) -> Pixels:
         names = ", ".join(task.name for task in run.tasks)
         raise CapabilityError(f"this model was trained for {names}, not for generation; use `sfumato restore`")
     device = run.family.device
-    blank = torch.zeros(n, run.spec.channels, run.spec.size, run.spec.size, device=device)
-    observation = free.observe(blank, stream(seed, "mask"))
-    return to_uint8(run.family.sample(n, observation=observation, rng=stream(seed, "sample", device=device))).cpu()
+    parts = []
+    for first in range(0, n, AT_ONCE):
+        blank = torch.zeros(min(AT_ONCE, n - first), run.spec.channels, run.spec.size, run.spec.size, device=device)
+        observation = free.observe(blank, stream(seed, "mask"))
+        rng = stream(seed, "sample", first, device=device)
+        parts.append(to_uint8(run.family.sample(len(blank), observation=observation, rng=rng)).cpu())
+    return torch.cat(parts)

@@ -30,7 +30,7 @@ from sfumato.tasks.base import Task
 from sfumato.training import checkpoint, processes
 from sfumato.training.ema import EMA
 from sfumato.training.interrupt import Interrupt
-from sfumato.training.ledger import Ledger, device_name, peak_bytes
+from sfumato.training.ledger import Ledger, device_name, flop_counter, peak_bytes, reset_peak
 
 
 class Budget(Strict):
@@ -47,7 +47,7 @@ class Budget(Strict):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the networks; weights and averages stay float32."""
     compile: bool = False
-    """Use torch.compile: minutes to start, worth it on a GPU; not with a gradient penalty, whose second derivative it lacks."""
+    """Use torch.compile: minutes to start, worth it on a GPU."""
     save_every: float = Field(default=60.0, gt=0.0)
     """Seconds between checkpoints."""
 
@@ -90,14 +90,16 @@ class Trainer:
         self._counts: dict[str, int] = {}
         self._order: tuple[int, Int[Tensor, "N"]] | None = None
         if budget.compile:
-            for module in family.children():
-                module.compile()
+            for module in family.deployed():  # not the critic: torch.compile has no second derivative for its penalty
+                for part in module.children() if module is family else [module]:
+                    part.compile()
 
     def run(self, data: Split) -> Family:
         """Train until the budget is spent; the family then holds the averaged weights.
 
         Raises: DivergedError: a loss is not finite. Interrupted: Ctrl-C, after a checkpoint. DataError: no disk space.
         """
+        reset_peak(self.device)
         images = data.images.to(self.device)
         resumed = self._load()
         start, saved = time.monotonic() - self.ledger.seconds, time.monotonic()
@@ -132,6 +134,7 @@ class Trainer:
                     if stop:
                         self._interrupted()
         self.ema.copy_to(self.family)
+        processes.average_buffers(self.family)
         return self.family.eval()
 
     def _agreed(self, flag: bool, rounds: int) -> bool:
@@ -153,7 +156,7 @@ class Trainer:
             if turn % objective.every:
                 continue
             name = f"{stage.name}.{player.name}.{number}"
-            counter = FlopCounterMode(display=False) if name not in self._flops else nullcontext()
+            counter = flop_counter() if name not in self._flops else nullcontext()
             with counter:
                 half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.budget.precision == "bfloat16")
                 with half, lent(self._stream("layers")):  # dropout knows no generator but the global one
@@ -239,6 +242,7 @@ class Trainer:
 
     def _save(self, stage: int, optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
         self._look()
+        processes.average_buffers(self.family)
         if processes.rank() == 0 and self.folder is not None:
             tensors = {f"family.{name}": value for name, value in self.family.state_dict().items()}
             tensors |= {f"ema.{name}": value for name, value in self.ema.values.items()}

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm, permutation_test
+from scipy.stats import t as student
 
 from sfumato.metrics.base import Score
 from sfumato.studies.results import Result
-from sfumato.studies.statistics import compare, holm, paired_p, summarise
+from sfumato.studies.statistics import compare, holm, paired_p, student_95, summarise
 
 FLIPS = 4000
 
@@ -157,10 +158,23 @@ def test_summary_by_hand() -> None:
     scores = [score([1.0] * 4, value=v, low=v - h, high=v + h, n=4) for v, h in ((10.0, 1.0), (12.0, 2.0), (17.0, 2.0))]
     summary = summarise(scores)
     spread = math.sqrt(((10 - 13) ** 2 + (12 - 13) ** 2 + (17 - 13) ** 2) / 2)
-    half = math.sqrt((1 + 4 + 4) / 3 + norm.ppf(0.975) ** 2 * spread**2 / 3)
+    images, seeds = (1 + 4 + 4) / 3 / norm.ppf(0.975) ** 2, spread**2 / 3
+    freedom = int((images + seeds) ** 2 / seeds**2 * 2)  # Welch and Satterthwaite, rounded down
+    half = student.ppf(0.975, freedom) * math.sqrt(images + seeds)
     assert (summary.value, summary.n, summary.seeds) == (13.0, 4, 3)
     assert summary.seed_spread == pytest.approx(spread)
-    assert summary.low == pytest.approx(13 - half, rel=1e-6) and summary.high == pytest.approx(13 + half, rel=1e-6)
+    assert summary.low == pytest.approx(13 - half, rel=1e-3) and summary.high == pytest.approx(13 + half, rel=1e-3)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 5, 10, 11, 20, 100, 10_000])
+def test_students_quantile_against_scipy(freedom: int) -> None:
+    assert student_95(freedom) == pytest.approx(student.ppf(0.975, freedom), abs=0.003)
+    assert student_95(freedom + 0.9) >= student.ppf(0.975, freedom + 0.9) - 0.002
+
+
+def test_a_distance_cut_at_zero_keeps_its_width() -> None:
+    summary = summarise([score([1.0] * 4, value=1.0, low=0.0, high=4.0, n=4)])
+    assert (summary.low, summary.high) == (0.0, 4.0)
 
 
 def test_summary_of_one_seed_and_of_one_image() -> None:

@@ -243,3 +243,13 @@ def test_a_batch_that_processes_cannot_share(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("sfumato.training.processes.world", lambda: 3)
     with pytest.raises(ConfigError, match=r"budget\.batch = 8 cannot be shared by 3"):
         recorded()
+
+
+def test_attention_counts_what_its_matrix_products_cost():
+    from sfumato.training.ledger import flop_counter
+
+    q = torch.randn(2, 3, 16, 8, requires_grad=True)
+    with flop_counter() as counter:
+        torch.nn.functional.scaled_dot_product_attention(q, q, q).sum().backward()
+    product = 2 * 2 * 3 * 16 * 16 * 8  # one of the matrix products, a multiply-add counted as two
+    assert counter.get_total_flops() == product * (2 + 5)
