@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -218,26 +218,32 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error a user can cause is one line on stderr and exit code 2."""
     from sfumato.errors import Interrupted, SfumatoError
 
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        app(arguments, standalone_mode=True)
+        code = app(arguments, standalone_mode=False)
     except Interrupted as error:
         _fail(error, 130, arguments)
+    except typer.Abort:  # what older versions of typer make of KeyboardInterrupt
+        code = 130
     except (SfumatoError, OSError, MemoryError) as error:
         _fail(error, 2, arguments)
     except BrokenExecutor as error:
         _fail(f"a process of the study was killed ({error}); with less memory, give --jobs 1", 2, arguments)
-    except RuntimeError as error:  # torch has no class of its own for a CPU that cannot allocate
-        if "memory" not in str(error):
+    except Exception as error:
+        if hasattr(
+            error, "format_message"
+        ):  # a usage error; typer carries its own click, whose classes have no public name
+            _fail(f"{error.format_message()} (see `sfumato --help`)", 2, arguments)
+        if "memory" not in str(error) or not isinstance(error, RuntimeError):
             raise
+        # torch has no class of its own for a CPU that cannot allocate
         _fail(f"out of memory ({str(error).splitlines()[0]}); lower budget.batch, batch or width", 2, arguments)
-    except SystemExit as left:  # typer turns KeyboardInterrupt into a silent exit
-        if left.code != 130:
-            raise
+    if code == 130:  # and newer ones
         _fail("stopped at once; what was finished is on disk", 130, arguments)
+    raise SystemExit(code if isinstance(code, int) else 0)
 
 
-def _fail(error: Any, code: int, arguments: list[str]) -> None:
+def _fail(error: Any, code: int, arguments: list[str]) -> NoReturn:
     if "--debug" in arguments and isinstance(error, BaseException):
         raise error
     text = " ".join(str(error).split()) or type(error).__name__

@@ -160,3 +160,17 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 
     with pytest.raises(WeightsError):
         main(["--debug", "sample", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian"], "No such command"),
+        (["train", "--imges", "3"], "No such option"),
+        (["study"], "Missing argument"),
+        (["restore", "a.png"], "Missing option"),
+        (["sample", "x", "-n", "0"], "Invalid value"),
+    ],
+)
+def test_a_usage_error_is_one_line(arguments, words, capsys):
+    refused(capsys, *arguments, words=words)
