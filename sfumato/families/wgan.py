@@ -58,8 +58,9 @@ class WGAN(Family, Decodes):
         """residual (modern) or published (paper 000)."""
         lipschitz: Annotated[Any, choice(Lipschitz, "gradient_penalty")] = GradientPenalty.Config()
         """clip, gradient_penalty or spectral_norm."""
-        critic_turns: int = Field(default=1, ge=1)
-        """Turns of the critic for one of the generator; each consumes a batch."""
+        critic_turns: int | None = Field(default=None, ge=1)
+        """Turns of the critic for one of the generator; each consumes a batch. Left out: 1 beside a reconstruction term, which
+        steadies the generator, and the paper's 5 without, where fewer lose variety (docs/results.md)."""
         reconstruction: float = Field(default=50.0, ge=0.0)
         """lambda_recon, the weight of the reconstruction term; it needs a condition and is left out without one."""
         project: bool = True
@@ -80,13 +81,14 @@ class WGAN(Family, Decodes):
     def players(self, stage: Stage) -> Sequence[Player]:
         """The critic's turns, then the generator's."""
         config = self.config
+        steadied = self.spec.condition > 0 and config.reconstruction > 0
         return [
             Player(
                 "critic",
                 weights(self.critic),
                 [Objective(self.critic_loss)],
                 config.critic_optimizer,
-                turns=config.critic_turns,
+                turns=config.critic_turns or (1 if steadied else 5),
                 after=lambda: self.lipschitz.after(self.critic),
             ),
             Player("generator", weights(self.generator), [Objective(self.generator_loss)], config.generator_optimizer),
