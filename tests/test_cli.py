@@ -142,7 +142,7 @@ def test_kinds(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ddpm, wgan" in capsys.readouterr().out
     assert call("kinds", "family") == 0
     text = capsys.readouterr().out
-    assert "critic_turns = 1  # Turns of the critic" in text
+    assert "critic_turns = None  # Turns of the critic" in text
 
 
 def test_check_looks_at_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

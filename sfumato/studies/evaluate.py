@@ -9,8 +9,9 @@ from typing import Any
 from sfumato.kinds import build, parse
 from sfumato.metrics.base import Metric
 from sfumato.restorers.conditional import Conditional
+from sfumato.studies.cells import Cell
+from sfumato.studies.measure import measure
 from sfumato.studies.results import Result
-from sfumato.studies.runner import Cell, measure
 from sfumato.studies.study import Method, Study
 from sfumato.training.run import load
 
