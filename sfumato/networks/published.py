@@ -101,18 +101,23 @@ class EpsilonUNet(nn.Module):
         deepest = sizes[-1]
         self.time = nn.Sequential(nn.Linear(self.time_dim, deepest), nn.LeakyReLU(0.2), nn.Linear(deepest, deepest))
         self.bottleneck = _block(nn.Conv2d(deepest, deepest, 3, padding=1), deepest)
-        self.up = nn.ModuleList(_block(nn.ConvTranspose2d(2 * b, a, 3, padding=1), a) for a, b in pairwise(sizes))
+        self.up = nn.ModuleList(
+            _block(nn.ConvTranspose2d(deep, shallow, 3, padding=1), shallow) for shallow, deep in pairwise(sizes)
+        )
+        self.join = nn.ModuleList(
+            _block(nn.ConvTranspose2d(2 * shallow, shallow, 3, padding=1), shallow) for shallow in sizes[:-1]
+        )
         self.exit = nn.Conv2d(sizes[0], channels, 3, padding=1)
 
     def forward(self, x_t: Maps, time: Float[Tensor, "B"], condition: Maps | None) -> Maps:
         """[B, C, H, W], [B] in [0, 1] and [B, C + 1, H, W] to [B, C, H, W]."""
         h = self.enter(x_t if condition is None else torch.cat([x_t, condition], dim=1))
-        skips = []
+        skips = []  # one at each size from the full one down: without the first, no noise of single pixels could be seen
         for block in self.down:
-            h = block(F.max_pool2d(h, 2))
             skips.append(h)
+            h = block(F.max_pool2d(h, 2))
         h = self.bottleneck(h + self.time(sinusoidal(time, self.time_dim))[:, :, None, None])
-        for block, skip in zip(reversed(self.up), reversed(skips), strict=True):
-            h = block(F.interpolate(torch.cat([h, skip], dim=1), scale_factor=2.0, mode="nearest"))
+        for up, join, skip in zip(reversed(self.up), reversed(self.join), reversed(skips), strict=True):
+            h = join(torch.cat([up(F.interpolate(h, scale_factor=2.0, mode="nearest")), skip], dim=1))
         out: Tensor = self.exit(h)
         return out
