@@ -11,13 +11,14 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import torch
 
 from sfumato.config import write_atomic
 from sfumato.data.base import Dataset
-from sfumato.errors import ConfigError, DivergedError
+from sfumato.errors import ConfigError, DivergedError, Interrupted
 from sfumato.kinds import build
 from sfumato.restorers.base import Restorer
 from sfumato.streams import stream
@@ -105,19 +106,41 @@ def _in_processes(
     # Learned cells first: they take longest, and the classical ones fill the gaps at the end.
     order = sorted(todo, key=lambda cell: study.methods[cell.method].family is None)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_set_threads, initargs=(threads,)) as pool:
-        futures = {pool.submit(work, study, cell, out, device): cell for cell in order}
+    stop = context.Event()
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(threads, stop)) as pool:
+        futures = {pool.submit(_unless_stopped, study, cell, out, device): cell for cell in order}
         try:
             for future in as_completed(futures):
                 future.result()
                 if done is not None:
                     done(futures[future])
-        except BaseException:
+        except BaseException as error:
+            stop.set()  # the pool has handed out the next cells already, and cannot take them back
             pool.shutdown(wait=False, cancel_futures=True)
+            if isinstance(error, KeyboardInterrupt):
+                raise Interrupted(
+                    f"stopped; what was finished is in {out}, and the same command goes on from there"
+                ) from None
             raise
 
 
-def _set_threads(threads: int) -> None:
+_stop: Event | None = None  # set in a worker by `_begin`; shared by all processes of a study
+
+
+def _unless_stopped(study: Study, cell: Cell, out: Path, device: str) -> None:
+    assert _stop is not None
+    if _stop.is_set():
+        raise Interrupted("stopped before this cell began")
+    try:
+        work(study, cell, out, device)
+    except Interrupted:
+        _stop.set()
+        raise
+
+
+def _begin(threads: int, stop: Event) -> None:
+    global _stop
+    _stop = stop
     torch.set_num_threads(threads)
     # Ctrl-C reaches every process of the terminal: one that trains saves and stops (training/interrupt.py), one that only
     # waits or measures is left to the parent.
