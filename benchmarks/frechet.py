@@ -10,8 +10,14 @@ import torch
 from scipy import linalg
 
 from benchmarks.sides import alternate
-from sfumato.maths.gaussians import frechet_distance, moments
+from sfumato.maths.gaussians import frechet_distance
+from sfumato.maths.moments import Moments
 from sfumato.streams import stream
+
+
+def moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    found = Moments.of(x)
+    return found.mean, found.covariance
 
 
 def peer(mean_1, cov_1, mean_2, cov_2) -> float:

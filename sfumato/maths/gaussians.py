@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from sfumato.errors import ShapeError
+from sfumato.maths.moments import Moments
 
 
-def moments(features: Float[Tensor, "n d"]) -> tuple[Float64[Tensor, "d"], Float64[Tensor, "d d"]]:
-    """Mean and unbiased covariance (divided by n - 1), in float64.
+def frechet(made: Moments, real: Moments) -> float:
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of two moments, by the cheapest exact route.
 
-    Raises: ShapeError: fewer than two vectors, which have no covariance.
+    Where there are fewer vectors than dimensions, C = F^T F with F [n, d], and the trace of the root is the sum of the
+    singular values of F1 F2^T, an n1 x n2 problem; where that holds on one side alone, the sum of the roots of the
+    eigenvalues of F1 C2 F1^T. Else see `frechet_distance`.
+
+    Raises: ShapeError: another width, or fewer than two vectors. ValueError: a number is not finite.
+
+    Example:
+        >>> few = Moments.of(torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]))
+        >>> wide = Moments.of(torch.tensor([[3.0, 0.0, 0.0], [-3.0, 0.0, 0.0]]))
+        >>> round(frechet(few, wide), 9)
+        8.0
     """
-    if features.ndim != 2 or len(features) < 2:
-        raise ShapeError(f"features of shape {tuple(features.shape)} have no covariance; at least 2 x d are needed")
-    features = features.double()
-    mean = features.mean(0)
-    centred = features - mean
-    return mean, centred.T @ centred / (len(features) - 1)
+    if made.d != real.d:
+        raise ShapeError(
+            f"features of {made.d} and of {real.d} dimensions have no distance; use one extractor for both"
+        )
+    one, two = made.factor, real.factor
+    if one is None and two is None:
+        return frechet_distance(made.mean, made.covariance, real.mean, real.covariance)
+    if one is not None and two is not None:
+        roots = torch.linalg.svdvals(one @ two.T)
+        traces = one.square().sum() + two.square().sum()
+    else:
+        narrow, wide = (one, real.covariance) if one is not None else (two, made.covariance)
+        assert narrow is not None
+        roots = torch.linalg.eigvalsh(narrow @ wide @ narrow.T).clamp(min=0).sqrt()
+        traces = narrow.square().sum() + wide.trace()
+    distance = (made.mean - real.mean).square().sum() + traces - 2 * roots.sum()
+    return max(float(distance), 0.0)
 
 
 def frechet_distance(

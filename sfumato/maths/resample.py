@@ -1,9 +1,9 @@
-"""Resampling as a matrix: the antialiased cubic filter that shrinks one axis."""
+"""Resampling: the antialiased cubic filter that shrinks one axis, as a matrix, and TensorFlow 1's bilinear rule."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 
@@ -33,3 +33,25 @@ def cubic_matrix(large: int, small: int) -> Float64[Tensor, "h H"]:
     distance = torch.arange(large, dtype=torch.float64)[None] - centres[:, None]
     weights = cubic_kernel(distance / ratio)
     return weights / weights.sum(dim=1, keepdim=True)
+
+
+def tensorflow_bilinear(x: Float[Tensor, "B C H W"], height: int, width: int) -> Float[Tensor, "B C h w"]:
+    """y[i] = (1 - t) x[floor s] + t x[floor s + 1] with s = i H / h and t = s - floor s, along each axis.
+
+    This is TensorFlow 1's resize_bilinear without align_corners: no half pixels, so that the first pixel stays where it
+    is and the picture moves by half a pixel, and no antialiasing. The original FID and Inception Score code used it.
+
+    Example:
+        >>> tensorflow_bilinear(torch.tensor([[[[0.0, 1.0]]]]), 1, 4).flatten().tolist()
+        [0.0, 0.5, 1.0, 1.0]
+    """
+    for axis, size in ((2, height), (3, width)):
+        n = x.shape[axis]
+        if n == size:
+            continue
+        place = torch.arange(size, dtype=torch.float32) * (n / size)
+        low = place.floor()
+        part = (place - low).to(x).view((-1, 1) if axis == 2 else (-1,))
+        first, second = low.long().to(x.device), (low.long() + 1).clamp(max=n - 1).to(x.device)
+        x = torch.lerp(x.index_select(axis, first), x.index_select(axis, second), part)
+    return x

@@ -10,7 +10,9 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal, final
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Float64
+from pydantic import Field
 from torch import Tensor
 
 from sfumato.config import Strict
@@ -20,6 +22,7 @@ from sfumato.kinds import Kind
 from sfumato.tasks.base import Observation
 
 Z95 = 1.959964  # the 97.5 % point of the normal law
+WHERE = {"all": "whole", "ring": "ring"}  # what labels add where the region is not the hole
 
 
 class Score(Strict):
@@ -54,6 +57,10 @@ class Metric(Kind, ABC, root=True):
     paired: ClassVar[bool] = True
     """Whether each made image is compared with its own true one."""
     unit: ClassVar[str]
+    truth_is_best: ClassVar[bool] = True
+    """Whether the true images have the best figure; not so where something else is asked, as how answers differ."""
+    wants_train: ClassVar[bool] = False
+    """Whether it compares with the training images too, which `train` then gives it."""
 
     def __init__(self, config: Strict):
         self.config: Any = config
@@ -69,13 +76,25 @@ class Metric(Kind, ABC, root=True):
 
     @abstractmethod
     def compute(self) -> Score:
-        """The figure for all that was taken in.
+        """The figure for all that was taken in; the first one where there are several.
 
         Raises: ShapeError: nothing was.
         """
 
+    def scores(self) -> list[Score]:
+        """All figures, where one piece of work gives several."""
+        return [self.compute()]
+
+    @property
+    def draws(self) -> int:
+        """How many answers to each observation it wants; above 1, `made` is [K, B, C, H, W]."""
+        return 1
+
     def prepare(self, device: torch.device) -> None:
         """Load what the metric needs, so that a missing file is found before hours of training and not after."""
+
+    def train(self, images: Pixels) -> None:
+        """Take in training images, where the metric `wants_train`."""
 
     def applies(self, observation: Observation) -> bool:
         """Whether the figure means anything for this kind of observation."""
@@ -85,12 +104,18 @@ class Metric(Kind, ABC, root=True):
 class RegionConfig(Strict):
     """Where a paired metric looks."""
 
-    region: Literal["hole", "all"] = "hole"
-    """hole: only pixels that had to be made; all: the known ones too, which flatters every method alike."""
+    region: Literal["hole", "all", "ring"] = "hole"
+    """hole: only pixels that had to be made; all: the known ones too, which flatters every method alike; ring: a band along
+    the edge of the hole, on both sides of it, where a seam would show."""
+    ring: int = Field(default=2, ge=1)
+    """How many pixels the ring reaches to either side of the edge."""
 
 
 class PairedMetric(Metric, ABC, abstract=True):
     """A mean over images of one value an image, with a normal interval: value +- 1.96 sd / sqrt(n)."""
+
+    same_size: ClassVar[bool] = True
+    """Whether both images must have the same rows and columns."""
 
     def __init__(self, config: Strict):
         super().__init__(config)
@@ -102,17 +127,28 @@ class PairedMetric(Metric, ABC, abstract=True):
 
     @property
     def region(self) -> str:
-        """hole or all."""
+        """hole, all or ring."""
         return str(getattr(self.config, "region", "all"))
+
+    def named(self, name: str) -> str:
+        """A label that says the region where it is not the hole."""
+        return f"{name} ({WHERE[self.region]})" if self.region in WHERE else name
+
+    def about(self) -> dict[str, Any]:
+        """What this metric adds to its card."""
+        return {}
 
     def weight(self, observation: Observation) -> Float64[Tensor, "B 1 H W"]:
         """1 where the metric looks."""
         known = observation.known.double()
-        return 1.0 - known if self.region == "hole" else torch.ones_like(known)
+        looks = {"hole": lambda: 1.0 - known, "ring": lambda: edge(known, self.config.ring)}
+        return looks.get(self.region, lambda: torch.ones_like(known))()
 
     @final
     def update(self, made: Pixels, true: Pixels, observation: Observation) -> None:
-        if made.shape != true.shape or made.dtype != torch.uint8 or true.dtype != torch.uint8:
+        shape = made.shape[1:] if self.draws > 1 else made.shape
+        fits = shape == true.shape if self.same_size else shape[:2] == true.shape[:2]
+        if not fits or made.dtype != torch.uint8 or true.dtype != torch.uint8:
             raise ShapeError(
                 f"made is {made.dtype} {tuple(made.shape)}, true is {true.dtype} {tuple(true.shape)}; "
                 "two uint8 batches of one shape are needed"
@@ -133,6 +169,7 @@ class PairedMetric(Metric, ABC, abstract=True):
             "interval": "normal, over images",
             "dtype": "float64 on uint8 pixels",
             "undefined_images": len(values) - n,
+            **self.about(),
         }
         return Score(
             label=self.label,
@@ -146,6 +183,20 @@ class PairedMetric(Metric, ABC, abstract=True):
             resampled="images",
             card=card,
         )
+
+
+def edge(known: Float64[Tensor, "B 1 H W"], width: int) -> Float64[Tensor, "B 1 H W"]:
+    """1 within `width` pixels (by rows, columns and diagonals) of both a known and an unknown pixel.
+
+    Example:
+        >>> edge(torch.tensor([[[[1.0, 1.0, 1.0, 0.0, 0.0, 0.0]]]]), 1).flatten().tolist()
+        [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
+    """
+
+    def grown(mask: Tensor) -> Tensor:
+        return F.max_pool2d(mask, 2 * width + 1, stride=1, padding=width)
+
+    return grown(known) * grown(1.0 - known)
 
 
 def region_mean(error: Float[Tensor, "B C H W"], weight: Float[Tensor, "B 1 H W"]) -> Float64[Tensor, "B"]:

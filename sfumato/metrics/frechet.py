@@ -1,115 +1,108 @@
-"""The Frechet distance on features: FID when they are the 2015 Inception graph's, FD-<features> otherwise, never confused."""
+"""The Frechet distance on features: FID on the 2015 Inception graph's, FD-<features> otherwise, never confused."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Float64
 from pydantic import Field
 from torch import Tensor
 
-from sfumato.config import Strict
-from sfumato.errors import ShapeError
-from sfumato.features.base import Features
-from sfumato.features.lite0 import Lite0
-from sfumato.images import Pixels
-from sfumato.kinds import build, choice
-from sfumato.maths.gaussians import frechet_distance, moments
-from sfumato.metrics.base import Z95, Metric, Score
-from sfumato.streams import stream
-from sfumato.tasks.base import Observation
+from sfumato.maths.gaussians import frechet
+from sfumato.maths.moments import Moments
+from sfumato.metrics.base import Z95, Score
+from sfumato.metrics.distribution import DistributionConfig, DistributionMetric, Sample, canonical, draws
+from sfumato.metrics.frechet_infinity import LEAST, extrapolate
 
-_extractors: dict[str, Features] = {}
+WIDE = 512  # features above which one distance takes a second or more, so that fewer are made by default
 
 
-def extractor(config: Strict, device: torch.device) -> Features:
-    """The feature network of these settings, loaded once a process."""
-    key = f"{config.to_json()} {device}"
-    if key not in _extractors:
-        _extractors[key] = build(config, device=device)
-    return _extractors[key]
-
-
-class Frechet(Metric):
+class Frechet(DistributionMetric):
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) between the features of made and true images.
 
     The interval is value +- 1.96 sd of bootstrap replicates that draw the same test images for every method, so that
     two methods can be compared replicate by replicate. Replicates themselves are biased upwards and are not shown.
+    The card adds how the figure falls with n (`infinity`) and what two halves of the real images score (`noise_floor`).
     Reference: Heusel et al. (2017), GANs trained by a two time-scale update rule converge to a local Nash equilibrium.
     """
 
-    class Config(Strict):
+    class Config(DistributionConfig):
         kind: Literal["frechet"] = "frechet"
-        features: Annotated[Any, choice(Features, "lite0")] = Lite0.Config()
-        """What is compared: lite0 (offline) or inception (FID)."""
-        replicates: int | None = Field(default=None, ge=2)
-        """Bootstrap replicates; 100 up to 512 features and 10 above where left out."""
+        replicates: int | None = Field(default=None, ge=0)
+        """Bootstrap replicates; 100 up to 512 features and 10 above where left out; 0 for no interval."""
+        context: bool = True
+        """Whether the card says how the figure falls with n, and the noise floor: about eight distances more."""
 
+    config: Config
     better: ClassVar[Literal["lower", "higher"]] = "lower"
-    paired: ClassVar[bool] = False
     unit: ClassVar[str] = "squared feature units"
-
-    def __init__(self, config: Config):
-        super().__init__(config)
-        self._made: list[Float[Tensor, "B d"]] = []
-        self._true: list[Float[Tensor, "B d"]] = []
-        self._features: Features | None = None
-        self._size = 0
 
     @property
     def label(self) -> str:
         """FID or FD-<features>."""
-        return self._features.label if self._features else str(self.config.features.kind)
+        return self.features.label
 
-    def prepare(self, device: torch.device) -> None:
-        self._features = extractor(self.config.features, device)
-
-    def update(self, made: Pixels, true: Pixels, observation: Observation) -> None:
-        self._features = extractor(self.config.features, made.device)
-        self._size = made.shape[-1]
-        self._made.append(self._features(made).cpu())
-        self._true.append(self._features(true).cpu())
-
-    def compute(self) -> Score:
-        if self._features is None:
-            raise ShapeError("a Frechet distance needs images; none were given")
-        made, true = torch.cat(self._made).double(), torch.cat(self._true).double()
-        n, d = made.shape
-        value = frechet_distance(*moments(made), *moments(true))
-        replicates = self.config.replicates or (100 if d <= 512 else 10)
-        samples = [_replicate(made, true, index) for index in _bootstrap(n, replicates)]
-        half = Z95 * float(torch.tensor(samples).std())
-        card = {
-            "what": "squared Frechet distance of two Gaussians fitted to features (Heusel et al., 2017)",
-            "features": self._features.label,
-            "dimensions": d,
-            "extractor_sha256": self._features.digest,
-            "resolution": self._size,
-            "reference": "the true images of the same test images",
-            "dtype": "float32 features, float64 moments, no ridge",
-            "interval": f"normal, sd of {replicates} bootstrap replicates over images",
-        }
-        if n < 10 * d:
-            card["warning"] = f"{n} images for {d} features; below 10 a feature the distance is biased upwards"
-        return Score(
-            label=self.label,
-            value=value,
-            low=max(value - half, 0.0),
-            high=value + half,
-            n=n,
-            better=self.better,
-            unit=self.unit,
-            samples=[float(f"{sample:.6g}") for sample in samples],
-            resampled="replicates",
-            card=card,
+    def judge(self, made: Sample, real: Sample, train: Sample | None = None) -> list[Score]:
+        n, d = made.n, made.moments.d
+        value = frechet(made.moments, real.moments)
+        count = self.config.replicates
+        replicates = (100 if d <= WIDE else 10) if count is None else count
+        samples = bootstrap(made, real, replicates)
+        half = Z95 * float(torch.tensor(samples).std()) if len(samples) > 1 else None
+        few = (
+            [f"{n} images for {d} features; below 10 a feature the distance is biased upwards"]
+            if 0 < n < 10 * d
+            else []
         )
+        card = self.card(
+            made,
+            real,
+            "squared Frechet distance of two Gaussians fitted to features (Heusel et al., 2017), no ridge",
+            interval=f"normal, sd of {replicates} bootstrap replicates over images" if half is not None else None,
+            warnings=few,
+            **(context(made, real) if self.config.context else {}),
+        )
+        return [
+            Score(
+                label=self.label,
+                value=value,
+                low=None if half is None else max(value - half, 0.0),
+                high=None if half is None else value + half,
+                n=n,
+                better=self.better,
+                unit=self.unit,
+                samples=[float(f"{sample:.6g}") for sample in samples],
+                resampled="replicates",
+                card=card,
+            )
+        ]
 
 
-def _bootstrap(n: int, replicates: int) -> Tensor:
-    """Places drawn with replacement, [replicates, n]; the same for every method that is measured on n images."""
-    return torch.randint(n, (replicates, n), generator=stream(0, "bootstrap", n))
+def bootstrap(made: Sample, real: Sample, replicates: int) -> list[float]:
+    """Distances of sets drawn anew with replacement; sets of one size draw the same places, for the pairs' sake."""
+    if replicates < 2 or made.vectors is None:
+        return []
+    one = draws(made.n, replicates)
+    two = one if real.n == made.n else draws(real.n, replicates, "real") if real.vectors is not None else None
+    answer = []
+    for turn in range(replicates):
+        other = real.moments if two is None or real.vectors is None else picked(real.vectors, two[turn])
+        answer.append(frechet(picked(made.vectors, one[turn]), other))
+    return answer
 
 
-def _replicate(made: Float64[Tensor, "n d"], true: Float64[Tensor, "n d"], index: Tensor) -> float:
-    return frechet_distance(*moments(made[index]), *moments(true[index]))
+def picked(vectors: Tensor, places: Tensor) -> Moments:
+    """The moments of some of the vectors."""
+    return Moments.of(vectors[places.to(vectors.device)])
+
+
+def context(made: Sample, real: Sample) -> dict[str, Any]:
+    """How the figure depends on n, and what it would be between two halves of the real images."""
+    told: dict[str, Any] = {}
+    if made.vectors is not None and made.n >= LEAST:
+        line = extrapolate(made.vectors, real.moments, points=5 if made.moments.d > WIDE else 15)
+        told["infinity"] = {"value": line.value, "slope": line.slope, "error": line.error}
+    if real.vectors is not None and real.n >= 4:
+        halves = canonical(real.vectors).chunk(2)
+        told["noise_floor"] = {"value": frechet(*(Moments.of(half) for half in halves)), "n": real.n // 2}
+    return told

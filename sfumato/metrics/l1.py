@@ -37,8 +37,8 @@ class L1(PairedMetric):
 
     @property
     def label(self) -> str:
-        """L1, or L1 (whole)."""
-        return "L1" if self.region == "hole" else "L1 (whole)"
+        """L1, L1 (whole) or L1 (ring)."""
+        return self.named("L1")
 
     def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
         """One an image."""

@@ -28,8 +28,8 @@ class MSE(PairedMetric):
 
     @property
     def label(self) -> str:
-        """MSE, or MSE (whole)."""
-        return "MSE" if self.region == "hole" else "MSE (whole)"
+        """MSE, MSE (whole) or MSE (ring)."""
+        return self.named("MSE")
 
     def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
         """One an image."""

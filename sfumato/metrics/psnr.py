@@ -39,8 +39,8 @@ class PSNR(PairedMetric):
 
     @property
     def label(self) -> str:
-        """PSNR, or PSNR (whole)."""
-        return "PSNR" if self.region == "hole" else "PSNR (whole)"
+        """PSNR, PSNR (whole) or PSNR (ring)."""
+        return self.named("PSNR")
 
     def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
         """One an image."""

@@ -66,8 +66,8 @@ class SSIM(PairedMetric):
 
     @property
     def label(self) -> str:
-        """SSIM, or SSIM (whole)."""
-        return "SSIM" if self.region == "hole" else "SSIM (whole)"
+        """SSIM, SSIM (whole) or SSIM (ring)."""
+        return self.named("SSIM")
 
     def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
         """One an image."""

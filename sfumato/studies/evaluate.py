@@ -42,8 +42,10 @@ def evaluate_run(
         methods=[Method(name=str(config.family.kind), family=config.family)],
         **chosen,
     )
-    images = build(data).load().test
+    parts = build(data).load()
     restorer = Conditional(Conditional.Config(), trained.family)
     cell = Cell(0, config.seed, tuple(range(len(study.tasks))))
     where = out or folder / "evaluation"
-    return [measure(study, cell, task, restorer, trained, images, where) for task in trained.tasks]
+    return [
+        measure(study, cell, task, restorer, trained, parts.test, where, train=parts.train) for task in trained.tasks
+    ]

@@ -41,8 +41,12 @@ def measure(
     test: Split,
     out: Path,
     where: str = "cpu",
+    train: Split | None = None,
 ) -> Result:
-    """Restore every test image of a task and compute the study's metrics, classical methods' on the same device."""
+    """Restore every test image of a task and compute the study's metrics, classical methods' on the same device.
+
+    The first answer to each observation is the one that counts and is timed; metrics of several draws get more of them.
+    """
     metrics: list[Metric] = [build(metric) for metric in study.metrics]
     device = trained.family.device if trained is not None else processes.join(where)
     seconds, shown = 0.0, []
@@ -51,6 +55,11 @@ def measure(
         first_few, rng=stream(cell.seed, "rehearsal", device=device)
     )  # libraries warm up outside the clock
     used: list[Metric] = []
+    draws = max(metric.draws for metric in metrics)
+    for metric in metrics:
+        if metric.wants_train and train is not None:
+            for part in train.images.split(study.batch):
+                metric.train(part.to(device))
     for first in range(0, len(test), study.batch):
         true = test.images[first : first + study.batch].to(device)
         _, observation = observe(task, true, first)
@@ -60,14 +69,16 @@ def measure(
         made = to_uint8(restorer.restore(observation, rng=rng))
         _wait(device)
         seconds += time.perf_counter() - start
+        more = [stream(cell.seed, "sample", task.name, first, "draw", i, device=device) for i in range(1, draws)]
+        answers = torch.stack([made, *(to_uint8(restorer.restore(observation, rng=other)) for other in more)])
         used = [metric for metric in metrics if metric.applies(observation)]
         for metric in used:
-            metric.update(made, true, observation)
+            metric.update(answers[: metric.draws] if metric.draws > 1 else made, true, observation)
         if first < SHOWN:
             shown.append(made[: SHOWN - first].cpu())
     method = study.methods[cell.method]
     _picture(torch.cat(shown), out / "pictures" / f"{method.slug}--{task.name}--{cell.seed}.png")
-    scores: list[Score] = [metric.compute() for metric in used]
+    scores: list[Score] = [score for metric in used for score in metric.scores()]
     return Result(
         method=method.name,
         task=task.name,

@@ -161,7 +161,7 @@ def work(study: Study, cell: Cell, out: Path, device: str, data: Dataset | None 
     for number in pending(study, cell, out, data.spec.size):
         task: Task = build(study.tasks[number])
         try:
-            result = measure(study, cell, task, restorer, trained, data.test, out, device)
+            result = measure(study, cell, task, restorer, trained, data.test, out, device, data.train)
         except DivergedError as error:
             _record_failure(study, cell, number, out, error)
         else:

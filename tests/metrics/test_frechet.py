@@ -8,12 +8,18 @@ from torch import Tensor
 
 from sfumato.errors import ShapeError
 from sfumato.kinds import build, parse
-from sfumato.maths.gaussians import frechet_distance, moments
-from sfumato.metrics import frechet as module
+from sfumato.maths.gaussians import frechet_distance
+from sfumato.maths.moments import Moments
+from sfumato.metrics import distribution
 from sfumato.metrics.base import Metric, Score
 from sfumato.metrics.frechet import Frechet
 from sfumato.tasks.base import Observation
 from sfumato.tasks.operators import Nothing
+
+
+def moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    found = Moments.of(x)
+    return found.mean, found.covariance
 
 
 class PixelFeatures:
@@ -21,13 +27,16 @@ class PixelFeatures:
 
     label, digest, dim = "FD-pixels", "0" * 64, 4
 
+    def about(self) -> dict[str, object]:
+        return {"name": self.label, "dimensions": self.dim, "sha256": self.digest, "resize": "none"}
+
     def __call__(self, pixels: Tensor) -> Tensor:
         return pixels[:, :, :2, :2].flatten(1)[:, :4].float() / 255
 
 
 @pytest.fixture(autouse=True)
 def _pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "extractor", lambda config, device: PixelFeatures())
+    monkeypatch.setattr(distribution, "extractor", lambda config, device: PixelFeatures())
 
 
 def images(seed: int, n: int = 60, low: int = 0, high: int = 256) -> Tensor:
@@ -60,8 +69,9 @@ def test_batch_size_and_order_do_not_matter() -> None:
 def test_the_card() -> None:
     score = measure(images(0), images(1))
     assert score.label == "FD-pixels" and score.better == "lower" and score.n == 60
-    assert score.card["features"] == "FD-pixels" and score.card["extractor_sha256"] == "0" * 64
-    assert score.card["dimensions"] == 4 and score.card["resolution"] == 8
+    assert score.card["features"] == {"name": "FD-pixels", "dimensions": 4, "sha256": "0" * 64, "resize": "none"}
+    assert score.card["made"] == {"n": 60, "size": "8 x 8"}
+    assert score.card["real"] == {"n": 60, "size": "8 x 8", "name": "the true images of the same observations"}
     assert "20 bootstrap replicates" in score.card["interval"]
     assert Score(**json.loads(score.to_json())) == score
 
@@ -69,9 +79,10 @@ def test_the_card() -> None:
 @pytest.mark.parametrize(("n", "warned"), [(39, True), (40, False), (5, True)])
 def test_too_few_images_are_warned_of(n: int, warned: bool) -> None:
     card = measure(images(0, n), images(1, n)).card
-    assert ("warning" in card) == warned
+    assert any("for 4 features" in line for line in card["warnings"]) == warned
+    assert f"{n} images: below 2,048" in card["warnings"][0]
     if warned:
-        assert f"{n} images for 4 features" in card["warning"]
+        assert f"{n} images for 4 features" in card["warnings"][1]
 
 
 def test_replicates_and_interval() -> None:
@@ -95,9 +106,9 @@ def test_replicates_draw_the_same_images_for_every_method() -> None:
 
 def test_a_replicate_is_the_distance_of_the_drawn_images() -> None:
     made, true = images(0), images(1, high=200)
-    drawn = module._bootstrap(60, 20)
+    drawn = distribution.draws(60, 20)
     assert drawn.shape == (20, 60) and int(drawn.min()) >= 0 and int(drawn.max()) == 59
-    assert torch.equal(drawn, module._bootstrap(60, 20)) and len({tuple(row) for row in drawn.tolist()}) == 20
+    assert torch.equal(drawn, distribution.draws(60, 20)) and len({tuple(row) for row in drawn.tolist()}) == 20
     features = PixelFeatures()
     for index, sample in zip(drawn, measure(made, true).samples, strict=True):
         parts = (*moments(features(made)[index]), *moments(features(true)[index]))

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
-from sfumato.maths.gaussians import frechet_distance, moments
+from sfumato.maths.gaussians import frechet_distance
+from sfumato.maths.moments import Moments
+
+
+def moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    found = Moments.of(x)
+    return found.mean, found.covariance
+
 
 Gaussian = tuple[np.ndarray, np.ndarray]
 
