@@ -1,4 +1,4 @@
-"""The command line: `sfumato train | sample | restore | evaluate | study | report | kinds | check`.
+"""The command line: `sfumato train | sample | restore | evaluate | explain | stats | study | report | kinds | check`.
 
 A command only reads its options, calls one function and prints; user errors are one line and exit code 2.
 """
@@ -136,22 +136,90 @@ def restore(
 
 @app.command()
 def evaluate(
-    run: RunFolder,
-    metrics: Annotated[str, typer.Option(help="Names separated by commas (see `sfumato kinds metric`).")] = "",
-    test: Annotated[int | None, typer.Option(help="Use only the first so many test images.")] = None,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Write the scores with their cards here.")] = None,
+    made: Annotated[str, typer.Argument(help="A folder, zip, npz, run, or a source's part (digits:test).")],
+    real: Annotated[
+        str | None, typer.Argument(help="The same, or statistics; left out, a run's own test images.")
+    ] = None,
+    metrics: Annotated[
+        str, typer.Option(help="Names, by commas: fid,kid,prdc,is,ssim ... (`sfumato kinds metric`).")
+    ] = "",
+    features: Annotated[str, typer.Option(help="inception (FID), lite0 (offline), dinov2, vgg ...")] = "inception",
+    n: Annotated[int | None, typer.Option("-n", "--n", min=1, help="Use so many made images.")] = None,
+    n_real: Annotated[int | None, typer.Option("--n-real", min=1, help="Use so many real (or test) images.")] = None,
+    train: Annotated[str | None, typer.Option(help="The training images, to see what is memorised.")] = None,
+    masks: Annotated[str | None, typer.Option(help="Masks, white where pictures were made.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Bring all images to this size first.")] = None,
+    mixed: Annotated[bool, typer.Option("--mixed", help="Accept images of several sizes as they are.")] = False,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out files that cannot be read.")] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the scores and the page.")] = Path(
+        "runs/evaluation"
+    ),
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the scores with their cards here too.")] = None,
+    device: Device = "auto",
+    settings: Set = None,
+) -> None:
+    """Measure images against others, each figure with its 95 % interval and a card that says how it was made.
+
+    Example: sfumato evaluate samples/ photos:test --metrics fid,kid,prdc --out runs/evaluation
+    """
+    from sfumato import commands
+
+    if real is None:
+        commands.evaluate_run(Path(made), metrics, n_real, json_out, device)
+        return
+    request: dict[str, Any] = {"made": made, "real": real, "features": features, "n": n, "n_real": n_real}
+    request |= {"train": train, "masks": masks, "size": size, "mixed": mixed}
+    request |= {"on_broken": "skip" if skip_broken else "refuse"} | ({"metrics": metrics} if metrics else {})
+    commands.evaluate_sets(request, settings or [], out, json_out, device)
+
+
+@app.command()
+def explain(
+    first: Annotated[Path, typer.Argument(help="evaluation.json, or the folder it lies in.")],
+    second: Annotated[Path, typer.Argument(help="The other one.")],
+    recompute: Annotated[
+        bool, typer.Option(help="Compute what each difference is worth, if the images are there.")
+    ] = True,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the explanation here too.")] = None,
     device: Device = "auto",
 ) -> None:
-    """Measure a model on the test images of its data, each figure with its 95 % interval."""
-    from sfumato import display
-    from sfumato.config import write_atomic
-    from sfumato.studies.evaluate import evaluate_run
+    """Say why two figures differ: which entries of their cards, and how many points each is worth.
 
-    names = [name.strip() for name in metrics.split(",") if name.strip()]
-    results = evaluate_run(run, names, test, device=device)
-    display.show(results)
-    if json_out is not None:
-        write_atomic(json_out, "[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]\n")
+    Example: sfumato explain runs/mine runs/theirs
+    """
+    from sfumato import commands
+
+    commands.explain(first, second, recompute, json_out, device)
+
+
+@app.command()
+def stats(
+    images: Annotated[str, typer.Argument(help="A folder, zip, npz, run, or a source's part (cifar10:train).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="statistics.safetensors, or .npz for pytorch-fid.")],
+    features: Annotated[str, typer.Option(help="inception (FID), lite0 (offline), dinov2, vgg ...")] = "inception",
+    n: Annotated[int | None, typer.Option("-n", "--n", min=1, help="Use so many of the images.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Bring all images to this size first.")] = None,
+    mixed: Annotated[bool, typer.Option("--mixed", help="Accept images of several sizes as they are.")] = False,
+    skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out files that cannot be read.")] = False,
+    device: Device = "auto",
+    settings: Set = None,
+) -> None:
+    """Make reference statistics once, to measure against without the images.
+
+    Example: sfumato stats photos/train --out photos-train.safetensors
+    """
+    from sfumato import commands
+
+    request: dict[str, Any] = {
+        "made": images,
+        "real": images,
+        "features": features,
+        "n": n,
+        "size": size,
+        "mixed": mixed,
+    }
+    request |= {"on_broken": "skip" if skip_broken else "refuse"}
+    commands.statistics(request, settings or [], out, device)
 
 
 @app.command()

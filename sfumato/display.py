@@ -8,9 +8,20 @@ from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
+from sfumato.evaluation.explain import Explanation
+from sfumato.evaluation.request import Evaluation
 from sfumato.reports import tables
 from sfumato.studies.results import Result
 from sfumato.training.ledger import Ledger
@@ -81,14 +92,63 @@ def show(results: Sequence[Result]) -> None:
         console.print(shown)
 
 
-def _roomy() -> ConsoleOptions:
-    """Room enough to learn how wide a table would like to be."""
-    return console.options.update(width=400)
+@contextmanager
+def extraction_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each set of images whose features are taken; yields what an evaluation calls as `watch`."""
+    with _bars() as bars:
+        known: dict[str, TaskID] = {}
+
+        def watch(name: str, done: int, total: int) -> None:
+            if name not in known:
+                known[name] = bars.add_task(name, total=total, note="")
+            bars.update(known[name], completed=done, total=total)
+
+        yield watch
 
 
-def _rich(part: tables.Table, intervals: bool) -> Table:
-    shown = Table(
-        title=part.task,
+def show_scores(evaluation: Evaluation) -> None:
+    """The figures of an evaluation with their intervals, and every warning once."""
+    shown = _plain(f"{evaluation.made['name']} against {evaluation.real['name']}")
+    shown.add_column("metric", no_wrap=True)
+    for title in ("figure", "95 % interval", "n"):
+        shown.add_column(title, justify="right", no_wrap=True)
+    for score in evaluation.scores:
+        digits = tables.number
+        low, high = score.low, score.high
+        interval = "" if low is None or high is None else f"{digits(low, score.value)} to {digits(high, score.value)}"
+        arrow = "↓" if score.better == "lower" else "↑"
+        shown.add_row(
+            f"{escape(score.label)} {arrow}", digits(score.value), interval, f"{score.n:,}" if score.n else ""
+        )
+    console.print(shown)
+    for warning in dict.fromkeys(line for score in evaluation.scores for line in score.card.get("warnings", [])):
+        errors.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+
+
+def show_explanations(explanations: Sequence[Explanation]) -> None:
+    """Each pair of figures, the entries that tell them apart, and what each is worth."""
+    for part in explanations:
+        first, second = tables.number(part.first.value), tables.number(part.second.value)
+        title = f"{part.first.label} {first} against {part.second.label} {second}"
+        shown = _plain(f"{title}: {part.gap:+.4g}")
+        shown.add_column("differs", no_wrap=True)
+        for name in ("first", "second"):
+            shown.add_column(name, overflow="fold")
+        shown.add_column("points", justify="right", no_wrap=True)
+        for factor in part.factors:
+            points = "?" if factor.points is None else f"{factor.points:+.4g}"
+            shown.add_row(factor.name, escape(factor.first), escape(factor.second), points)
+        if part.factors and part.remainder and all(factor.points is not None for factor in part.factors):
+            shown.add_row("unexplained", "", "", f"{part.remainder:+.4g}")
+        console.print(shown)
+        for note in part.notes:
+            console.print(f"  {note}", markup=False, soft_wrap=True, style="dim")
+
+
+def _plain(title: str) -> Table:
+    """A table in the house's look."""
+    return Table(
+        title=escape(title),
         title_justify="left",
         title_style="bold",
         header_style="dim",
@@ -96,6 +156,15 @@ def _rich(part: tables.Table, intervals: bool) -> Table:
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
+
+
+def _roomy() -> ConsoleOptions:
+    """Room enough to learn how wide a table would like to be."""
+    return console.options.update(width=400)
+
+
+def _rich(part: tables.Table, intervals: bool) -> Table:
+    shown = _plain(part.task)
     shown.add_column("method", no_wrap=True)
     for column in part.columns:
         shown.add_column(f"{column.label} {'↓' if column.better == 'lower' else '↑'}", justify="right", no_wrap=True)

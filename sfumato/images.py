@@ -93,7 +93,19 @@ def open_picture(path: Path | str) -> Image.Image:
     if not path.is_file():
         raise DataError(f"no picture at {path}; give the path of a PNG, JPEG, WebP, BMP, GIF or TIFF file")
     try:
-        with Image.open(path) as picture:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path} ({error.strerror}); change its permissions") from None
+    return open_content(content, str(path))
+
+
+def open_content(content: bytes, path: str) -> Image.Image:
+    """Fully decode the content of a picture file; `path` is what messages call it.
+
+    Raises: DataError: see `open_picture`.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
             if picture.width * picture.height > LARGEST:
                 raise DataError(
                     f"{path} has {picture.width} x {picture.height} pixels; at most {LARGEST:,} are read; make it smaller"
@@ -105,7 +117,7 @@ def open_picture(path: Path | str) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: {error}; make it smaller first") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
-        reason = "an empty file" if path.stat().st_size == 0 else f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}" if content else "an empty file"
         raise DataError(f"{path} is not a readable picture ({reason}); replace or remove it") from None
 
 

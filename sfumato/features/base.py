@@ -77,13 +77,15 @@ class Features(Kind, ABC, root=True):
         memory: OrderedDict[str, Tensor] = self.__dict__.setdefault("_memory", OrderedDict())
         key = digest_of(pixels)
         if key not in memory:
-            memory[key] = self._passes(pixels)
+            memory[key] = self.passes(pixels)
             while len(memory) > MEMORY:
                 memory.popitem(last=False)
         memory.move_to_end(key)
         return memory[key].to(pixels.device)
 
-    def _passes(self, pixels: Pixels) -> Float[Tensor, "B D"]:
+    @torch.inference_mode()
+    def passes(self, pixels: Pixels) -> Float[Tensor, "B D"]:
+        """Vectors of images that nobody will ask for again."""
         if len(pixels) == 0:
             return self.extract(pixels)
         parts = []

@@ -101,7 +101,7 @@ def context(made: Sample, real: Sample) -> dict[str, Any]:
     told: dict[str, Any] = {}
     if made.vectors is not None and made.n >= LEAST:
         line = extrapolate(made.vectors, real.moments, points=5 if made.moments.d > WIDE else 15)
-        told["infinity"] = {"value": line.value, "slope": line.slope, "error": line.error}
+        told["infinity"] = {"value": line.value, "slope": line.slope, "error": line.error, "points": line.points}
     if real.vectors is not None and real.n >= 4:
         halves = canonical(real.vectors).chunk(2)
         told["noise_floor"] = {"value": frechet(*(Moments.of(half) for half in halves)), "n": real.n // 2}

@@ -30,8 +30,8 @@ class Line:
     """By how much the distance of n images is above that, times n."""
     error: float
     """Standard error of `value` from the scatter of the points about the line; parts overlap, so it is a little small."""
-    sizes: list[int]
-    distances: list[float]
+    points: list[dict[str, float]]
+    """n and distance of each part."""
 
 
 def extrapolate(made: Float[Tensor, "n d"], real: Moments, points: int = 15) -> Line:
@@ -62,7 +62,8 @@ def extrapolate(made: Float[Tensor, "n d"], real: Moments, points: int = 15) -> 
     value = float(y.mean() - slope * centre)
     left = (y - value - slope * x).square().sum() / max(len(sizes) - 2, 1)
     error = math.sqrt(float(left * (1 / len(sizes) + centre**2 / width)))
-    return Line(value, slope, error, sizes, distances)
+    points_ = [{"n": size, "distance": distance} for size, distance in zip(sizes, distances, strict=True)]
+    return Line(value, slope, error, points_)
 
 
 class FrechetInfinity(DistributionMetric):
@@ -89,10 +90,7 @@ class FrechetInfinity(DistributionMetric):
             made,
             real,
             "Frechet distance extrapolated to infinitely many made images (Chong and Forsyth, 2020)",
-            slope=line.slope,
-            points=[
-                {"n": size, "distance": distance} for size, distance in zip(line.sizes, line.distances, strict=True)
-            ],
+            infinity={"value": line.value, "slope": line.slope, "error": line.error, "points": line.points},
             interval="normal, standard error of the intercept",
         )
         return [

@@ -74,6 +74,36 @@ def quality_against_cost(results: Sequence[Result], task: str, column: Score, me
     return svg(figure)
 
 
+def distance_against_n(score: Score) -> str:
+    """A Frechet distance of parts of the made images against 1 / n, its line to infinity, and the noise floor."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    line, floor = score.card["infinity"], score.card.get("noise_floor")
+    x = [1 / point["n"] for point in line["points"]]
+    figure = Figure(figsize=(7.0, 3.0), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.subplots()
+    axes.plot(x, [point["distance"] for point in line["points"]], "o", ms=5, color=PALETTE[0], label="parts")
+    ends = [0.0, max(x)]
+    axes.plot(ends, [line["value"] + line["slope"] * end for end in ends], color=PALETTE[0], lw=1)
+    axes.errorbar(
+        0, line["value"], yerr=1.96 * line["error"], fmt="D", ms=5, color=PALETTE[1], capsize=3, label="infinity"
+    )
+    if floor is not None:
+        axes.axhline(
+            floor["value"], ls=":", lw=1, color=PALETTE[5], label=f"halves of the real images, n = {floor['n']:,}"
+        )
+    shown = [point["n"] for point in line["points"]][:: max(len(x) // 4, 1)]
+    axes.set_xticks([0.0, *(1 / n for n in shown)], ["infinity", *(f"{round(n):,}" for n in shown)])
+    axes.set_xlabel("made images (spaced by 1 / n)", fontsize=8)
+    axes.set_ylabel(score.label, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+    axes.legend(frameon=False, fontsize=8)
+    return svg(figure)
+
+
 def svg(figure: object) -> str:
     """A figure as an <svg> element, without the XML header and without a date, so that the same data give the same page."""
     import matplotlib

@@ -142,6 +142,8 @@ def test_one_image_has_no_interval(name: str) -> None:
     ids=["float", "int16", "channels", "images", "columns"],
 )
 def test_wrong_shapes_and_types(name: str, wrong: Any) -> None:
+    if wrong(torch.zeros(3, 3, 8, 8, dtype=torch.uint8)).shape[-1] == 4 and not discover(Metric)[name].same_size:
+        pytest.skip("textures may be made larger than their exemplar")
     made, true, known = case()
     for pair in ((wrong(made), true), (made, wrong(true))):
         with pytest.raises(ShapeError, match="two uint8 batches of one shape"):

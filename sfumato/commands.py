@@ -1,0 +1,93 @@
+"""Commands: what the measuring commands of the command line do, with their progress and what they print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sfumato import config as settings
+from sfumato import display
+from sfumato.config import write_atomic
+from sfumato.errors import CapabilityError
+from sfumato.evaluation.evaluate import found, measure, sample_of
+from sfumato.evaluation.explain import explain as explain_evaluations
+from sfumato.evaluation.gallery import build_gallery
+from sfumato.evaluation.request import Request, read_evaluation
+from sfumato.evaluation.statistics import save_statistics
+from sfumato.features import extractor
+from sfumato.reports.evaluation import build_page
+from sfumato.studies import evaluate as runs
+from sfumato.training import processes
+
+
+def evaluate_run(folder: Path, metrics: str, test: int | None, json_out: Path | None, device: str) -> None:
+    """Measure a run on the test images of its own data."""
+    names = [name.strip() for name in metrics.split(",") if name.strip()]
+    results = runs.evaluate_run(folder, names, test, device=device)
+    display.show(results)
+    if json_out is not None:
+        write_atomic(json_out, "[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]\n")
+
+
+def evaluate_sets(
+    values: dict[str, Any], overrides: Sequence[str], out: Path, json_out: Path | None, device: str
+) -> None:
+    """Measure images against images: a table, evaluation.json and a page."""
+    request = settings.load(Request, settings.override(present(values), overrides), "evaluate")
+    where = processes.join(device)
+    with display.extraction_bars() as watch:
+        sets = found(request, str(where))
+        measured = measure(request, where, watch=watch, sets=sets)
+        evaluation = measured.evaluation
+        write_atomic(out / "evaluation.json", evaluation.to_json())
+        build_gallery(measured, sets, out)
+    page = build_page(out)
+    if json_out is not None:
+        write_atomic(json_out, evaluation.to_json())
+    display.show_scores(evaluation)
+    display.console.print(f"page: {page}", soft_wrap=True, markup=False)
+
+
+def explain(first: Path, second: Path, recompute: bool, json_out: Path | None, device: str) -> None:
+    """Print why two figures differ."""
+    evaluations = read_evaluation(first), read_evaluation(second)
+    with display.extraction_bars() as watch:
+        explanations = explain_evaluations(*evaluations, recompute, processes.join(device), watch)
+    display.show_explanations(explanations)
+    if json_out is not None:
+        told = [
+            {
+                "first": {"label": part.first.label, "value": part.first.value, "n": part.first.n},
+                "second": {"label": part.second.label, "value": part.second.value, "n": part.second.n},
+                "gap": part.gap,
+                "factors": [asdict(factor) for factor in part.factors],
+                "unexplained": part.remainder,
+                "notes": part.notes,
+            }
+            for part in explanations
+        ]
+        write_atomic(json_out, json.dumps(told, indent=2) + "\n")
+
+
+def statistics(values: dict[str, Any], overrides: Sequence[str], out: Path, device: str) -> None:
+    """Write the statistics of a set of images.
+
+    Raises: CapabilityError: an ending that no statistics have.
+    """
+    if out.suffix not in (".safetensors", ".npz"):
+        raise CapabilityError(f"statistics are written to .safetensors or, for other tools, .npz; {out} is neither")
+    request = settings.load(Request, settings.override(present(values), overrides), "stats")
+    where = processes.join(device)
+    features = extractor(request.features, where)
+    with display.extraction_bars() as watch:
+        sample = sample_of(found(request, str(where)).made, features, where, watch=watch)
+    save_statistics(sample, features, out)
+    display.console.print(f"{sample.n:,} images, {features.label}: {out}", soft_wrap=True, markup=False)
+
+
+def present(values: dict[str, Any]) -> dict[str, Any]:
+    """The values that were given."""
+    return {key: value for key, value in values.items() if value is not None}

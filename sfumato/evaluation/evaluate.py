@@ -1,0 +1,199 @@
+"""Evaluate: the figures of one set of images against another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sfumato.config import Strict
+from sfumato.data.imageset import ImageSet
+from sfumato.errors import CapabilityError, DataError, ShapeError
+from sfumato.evaluation import pairs, sources
+from sfumato.evaluation.request import Evaluation, Request, software
+from sfumato.evaluation.statistics import is_statistics, load_statistics
+from sfumato.evaluation.vectors import Watch, nobody, vectors
+from sfumato.features import Features
+from sfumato.kinds import build
+from sfumato.maths.moments import Moments
+from sfumato.metrics.base import Metric, Score
+from sfumato.metrics.distribution import DistributionMetric, Sample
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The image sets of a request; `real` is a path where only statistics are known."""
+
+    made: ImageSet
+    real: ImageSet | Path
+    train: ImageSet | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An evaluation, and the vectors that it was made from, by extractor."""
+
+    evaluation: Evaluation
+    samples: dict[str, dict[str, Sample]]
+
+
+def evaluate(request: Request, device: torch.device | str = "cpu", cache: bool = True) -> Evaluation:
+    """Measure `request.made` against `request.real`; see `measure`.
+
+    Example:
+        >>> from sfumato.features.lite0 import Lite0
+        >>> lite0 = Lite0.Config(layer="b4")
+        >>> found = evaluate(Request(made="digits:train", real="digits:test", features=lite0, metrics="kid", n=100, n_real=100))
+        >>> found.scores[0].label, found.made["split"], found.real["split"]
+        ('KD-lite0-b4', 'train', 'test')
+    """
+    return measure(request, device, cache).evaluation
+
+
+def measure(
+    request: Request,
+    device: torch.device | str = "cpu",
+    cache: bool = True,
+    watch: Watch = nobody,
+    sets: Sets | None = None,
+) -> Measured:
+    """Measure `request.made` against `request.real`.
+
+    Each extractor sees each image once, whatever the number of metrics; what it saw is kept in the user's cache.
+
+    Raises: DataError: images that cannot be read or do not fit. WeightsError: no weights, or statistics of other
+    features. CapabilityError: a metric that needs what is not there. ShapeError: too few images.
+    """
+    metrics: list[Metric] = [build(chosen(request, config)) for config in request.metrics]
+    for metric in metrics:
+        metric.prepare(torch.device(device))  # a missing weight file is found before the images are read
+    sets = sets or found(request, str(device))
+    seen: dict[str, dict[str, Sample]] = {}
+    scores: list[Score] = []
+    metric_of: list[int] = []
+    for i, metric in enumerate(metrics):
+        if isinstance(metric, DistributionMetric):
+            key = metric.config.features.to_json()
+            if key not in seen:
+                seen[key] = samples(sets, metric.features, device, cache, watch)
+            mine = (
+                metric.judge(**seen[key]) if metric.wants_train else metric.judge(seen[key]["made"], seen[key]["real"])
+            )
+        else:
+            mine = pairs.judge(metric, request, sets.made, images(sets.real, metric.label), watch)
+        scores += mine
+        metric_of += [i] * len(mine)
+    if isinstance(sets.real, ImageSet):
+        real = sets.real.about()
+    else:
+        real = next((part["real"].about for part in seen.values()), {"name": str(sets.real)})
+    evaluation = Evaluation(
+        request=request, made=sets.made.about(), real=real, scores=scores, metric_of=metric_of, software=software()
+    )
+    return Measured(evaluation, seen)
+
+
+def chosen(request: Request, config: Strict) -> Strict:
+    """A metric's settings with the request's features where it names none, and the whole image where there are no masks."""
+    changes: dict[str, Any] = {}
+    if issubclass(config.owner, DistributionMetric) and not config.changed("features"):
+        changes["features"] = request.features
+    if "region" in type(config).model_fields and request.masks is None:
+        changes["region"] = "all"
+    return config.model_copy(update=changes)
+
+
+def found(request: Request, device: str = "cpu") -> Sets:
+    """The image sets that a request names, prepared as it says."""
+    look = partial(sources.find, on_broken=request.on_broken, seed=request.seed, device=device)
+    path = Path(request.real).expanduser()
+    # Statistics first: they are refused, if they must be, before the images are read
+    statistics = path if path.is_file() and is_statistics(path) else None
+    made = prepared(look(request.made, request.n), request)
+    if statistics is not None:
+        return Sets(made, statistics, prepared(look(request.train), request) if request.train else None)
+    real = prepared(look(request.real, request.n_real), request)
+    return Sets(made, real, prepared(look(request.train), request) if request.train else None)
+
+
+def prepared(images: ImageSet, request: Request) -> ImageSet:
+    """The images brought to the request's size.
+
+    Raises: DataError: several sizes, and nobody said what to do about them.
+    """
+    if request.size is None and not request.mixed and len(images.sizes) > 1:
+        sizes = ", ".join(f"{size} ({count:,})" for size, count in list(images.sizes.items())[:4])
+        either = "give --size 64 to bring all to one, or --mixed to let the extractor resize each"
+        raise DataError(f"{images.name} holds images of {len(images.sizes)} sizes: {sizes}; {either}")
+    return images.resized(request.size, request.filter)
+
+
+def images(real: ImageSet | Path, metric: str) -> ImageSet:
+    """The real images.
+
+    Raises: CapabilityError: only statistics are known.
+    """
+    if isinstance(real, Path):
+        raise CapabilityError(f"{metric} compares image with image, but {real} holds statistics; give the images")
+    return real
+
+
+def samples(sets: Sets, features: Features, device: torch.device | str, cache: bool, watch: Watch) -> dict[str, Sample]:
+    """Made, real and training images as samples of vectors; statistics are read before any image is looked at."""
+    given = {} if isinstance(sets.real, ImageSet) else {"real": load_statistics(sets.real, features)}
+    answer: dict[str, Sample] = {}
+    for name in ("made", "real", "train"):
+        part = getattr(sets, name)
+        if name in given:
+            answer[name] = given[name]
+        elif part is not None:
+            answer[name] = sample_of(part, features, device, cache, watch)
+    return answer
+
+
+def sample_of(
+    images: ImageSet,
+    features: Features,
+    device: torch.device | str = "cpu",
+    cache: bool = True,
+    watch: Watch = nobody,
+) -> Sample:
+    """An image set as a sample of vectors.
+
+    Raises: ShapeError: a single image, which has no spread.
+    """
+    if len(images) < 2:
+        raise ShapeError(f"{images.name} has {len(images)} image; a law needs at least 2, and 10,000 to be quoted")
+    found = vectors(images, features, device, cache, watch)
+    sums = found.to(device) if torch.device(device).type == "cuda" else found
+    return Sample(found, Moments.of(sums).to("cpu"), images.about())
+
+
+def compare(
+    made: Tensor | Sequence[Tensor], real: Tensor | Sequence[Tensor], metrics: str = "fid,kid,prdc", **settings: Any
+) -> Evaluation:
+    """Measure uint8 tensors [N, C, H, W] that are in memory; `settings` are those of a `Request`, and device and cache.
+
+    Example:
+        >>> from sfumato.streams import stream
+        >>> noise = torch.randint(0, 256, (2, 60, 3, 32, 32), dtype=torch.uint8, generator=stream(0, "example"))
+        >>> found = compare(noise[0], noise[1], "fd", features={"kind": "lite0", "layer": "b4"}, cache=False)
+        >>> [score.label for score in found.scores]
+        ['FD-lite0-b4']
+    """
+    from sfumato.data.imageset import from_tensor
+
+    def whole(part: Tensor | Sequence[Tensor]) -> Tensor:
+        return part if isinstance(part, Tensor) else torch.cat(list(part))
+
+    run = {key: settings.pop(key) for key in ("device", "cache", "watch") if key in settings}
+    request = Request(made="made", real="real", metrics=metrics, **settings)  # type: ignore[arg-type]
+    sets = Sets(*(prepared(from_tensor(whole(part), name), request) for name, part in (("made", made), ("real", real))))
+    if len(sets.made) == 0:
+        raise DataError("no images; give at least two")
+    return measure(request, sets=sets, **run).evaluation

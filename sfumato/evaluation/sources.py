@@ -1,0 +1,106 @@
+"""Sources: what a user may name as MADE or REAL, turned into an image set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from sfumato.data.base import Source
+from sfumato.data.imageset import ImageSet, from_array, from_folder, from_tensor, from_zip
+from sfumato.errors import DataError
+from sfumato.kinds import build, discover, parse
+from sfumato.training.run import is_finished, load, sample_pixels
+
+PARTS = ("train", "validation", "test")
+FORMS = "a folder, a .zip, .npz or .npy file, statistics, a run, or a data source with its part, such as digits:test"
+IMAGES = ("images", "arr_0", "samples", "test_images")  # keys under which people save images
+
+
+def find(
+    name: str,
+    n: int | None = None,
+    on_broken: Literal["refuse", "skip"] = "refuse",
+    seed: int = 0,
+    device: str = "cpu",
+) -> ImageSet:
+    """The images that a name stands for; `n` is how many a run draws, and how many are taken of anything else.
+
+    A part or key follows a colon: `photos:train`, `images.npz:test_images`, `cifar10:test`.
+
+    Raises: DataError: nothing is there, or it holds no images. ConfigError and WeightsError: see `Source` and `load`.
+    """
+    path = Path(name).expanduser()
+    if path.exists():
+        return at(path, "", n, on_broken, seed, device)
+    before, colon, part = name.rpartition(":")
+    path = Path(before).expanduser()
+    if colon and path.exists():
+        return at(path, part, n, on_broken, seed, device)
+    kind, part = (before, part) if colon else (name, "test")
+    if kind not in discover(Source):
+        known = ", ".join(discover(Source))
+        raise DataError(f"nothing at {name}, and no data source of that name; give {FORMS} (sources: {known})")
+    if part not in PARTS:
+        raise DataError(f"{name}: a source has the parts train, validation and test; write {kind}:test")
+    split = getattr(build(parse(Source, kind)).load(), part)
+    return from_tensor(split.images, f"{kind}:{part}", part, "source").subset(n)
+
+
+def at(path: Path, part: str, n: int | None, on_broken: Literal["refuse", "skip"], seed: int, device: str) -> ImageSet:
+    """The images at a path that exists."""
+    if is_finished(path):
+        return drawn(path, n, seed, device)
+    if path.is_dir():
+        inside = path / part if part else path
+        if not inside.is_dir():
+            raise DataError(f"{path} has no folder {part}; write the path of a folder of pictures")
+        split = inside.name if inside.name in (*PARTS, "val") else ""
+        return from_folder(inside, on_broken, split).subset(n)
+    ending = path.suffix.lower()
+    if ending == ".zip":
+        return from_zip(path, on_broken, part).subset(n)
+    if ending in (".npz", ".npy"):
+        return from_array(array(path, part), f"{path}:{part}" if part else str(path), split_of(part)).subset(n)
+    raise DataError(f"{path} is not a set of images; give {FORMS}")
+
+
+def split_of(key: str) -> str:
+    """The part that a key of an npz file names."""
+    return next((part for part in PARTS if key.startswith(part)), "")
+
+
+def drawn(folder: Path, n: int | None, seed: int, device: str) -> ImageSet:
+    """Images that a run draws, straight from the model: no file, no compression."""
+    run = load(folder, device)
+    pixels = sample_pixels(run, n or 2048, seed)
+    more = {"model": str(run.config.family.kind), "seed": seed, "trained_on": str(run.config.data.kind)}
+    return from_tensor(pixels, str(folder), "", "model").changed(more=more)
+
+
+def array(path: Path, key: str) -> np.ndarray:
+    """The images in an .npz or .npy file: under `key`, a usual key, or the only array that looks like images.
+
+    Raises: DataError: broken, with pickled objects, or without such an array.
+    """
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return content
+            arrays = content.files
+            likely = [name for name in IMAGES if name in arrays] or arrays
+            chosen = key or likely[0]
+            if chosen not in arrays or (not key and len(likely) > 1 and likely[0] not in IMAGES):
+                raise DataError(
+                    f"{path} has the keys {', '.join(arrays[:10])}; name one, as in {path.name}:{arrays[0]}"
+                )
+            return np.asarray(content[chosen])
+    except DataError:
+        raise
+    except Exception as error:  # zip, zlib and NumPy each have their own errors for a broken file
+        hint = "it holds pickled objects, which could run code" if "allow_pickle" in str(error) else str(error)
+        raise DataError(
+            f"{path} cannot be read ({hint or 'an empty file'}); save uint8 arrays with np.savez_compressed"
+        ) from None

@@ -1,0 +1,116 @@
+"""Statistics: the mean and covariance of a reference, made once and shared; and those that other tools wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from sfumato.config import write_atomic
+from sfumato.errors import CapabilityError, WeightsError
+from sfumato.features import Features
+from sfumato.maths.moments import Moments
+from sfumato.metrics.distribution import Sample
+
+FORMAT = "sfumato statistics 1"
+
+
+def save_statistics(sample: Sample, features: Features, path: Path) -> None:
+    """Write a sample: .safetensors holds mean, covariance, the vectors where they are known and the whole card; .npz
+    holds `mu` and `sigma` as pytorch-fid writes them.
+
+    Raises: WeightsError: another ending. DataError: the file cannot be written.
+    """
+    if path.suffix == ".npz":
+        import io
+
+        buffer = io.BytesIO()
+        np.savez(buffer, mu=sample.moments.mean.cpu().numpy(), sigma=sample.moments.covariance.cpu().numpy())
+        write_atomic(path, buffer.getvalue())
+        return
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"statistics are written to .safetensors or, for other tools, .npz; {path} is neither")
+    tensors = {"mean": sample.moments.mean.cpu(), "covariance": sample.moments.covariance.cpu()}
+    if sample.vectors is not None:
+        tensors["vectors"] = sample.vectors.cpu().contiguous()
+    told = {"features": features.about(), "about": sample.about}
+    metadata = {"format": FORMAT, "n": str(sample.n), "told": json.dumps(told)}
+    write_atomic(path, safetensors.torch.save(tensors, metadata=metadata))
+
+
+def load_statistics(path: Path, features: Features) -> Sample:
+    """Read statistics, our own or another tool's.
+
+    Raises: WeightsError: no such file, damaged, of another extractor, or of another dimension.
+    """
+    if not path.is_file():
+        raise WeightsError(f"no statistics at {path}; make them with `sfumato stats IMAGES --out {path}`")
+    return foreign(path, features) if path.suffix == ".npz" else own(path, features)
+
+
+def own(path: Path, features: Features) -> Sample:
+    """Read what `save_statistics` wrote.
+
+    Raises: WeightsError: damaged, or made with features of another hash, layer, size or resize.
+    """
+    again = "make them again with `sfumato stats`"
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dictionary
+        told: dict[str, Any] = json.loads(metadata["told"])
+        mean, covariance, n = tensors["mean"], tensors["covariance"], int(metadata["n"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise WeightsError(f"{path} holds no statistics ({type(error).__name__}: {error}); {again}") from None
+    wrong = [key for key, value in features.about().items() if told["features"].get(key) != value]
+    if wrong:
+        key = "sha256" if "sha256" in wrong else wrong[0]
+        had, want = str(told["features"].get(key))[:24], str(features.about()[key])[:24]
+        raise WeightsError(f"{path} was made with other features ({key} {had}, not {want}); use those, or {again}")
+    vectors = tensors.get("vectors")
+    moments = Moments.of(vectors) if vectors is not None else Moments.given(mean, covariance, n)
+    return Sample(vectors, moments, {**told["about"], "statistics": str(path)})
+
+
+def foreign(path: Path, features: Features) -> Sample:
+    """Read `mu` and `sigma` as pytorch-fid and clean-fid write them; which images and weights they rest on nobody knows.
+
+    Raises: WeightsError: damaged, without these keys, or of another dimension. CapabilityError: the features are not
+    those of the 2015 Inception graph, on which alone such files are made.
+    """
+    if not features.graph_2015:
+        name = features.label.removeprefix("FD-")
+        raise CapabilityError(f"{path} holds statistics of the 2015 Inception graph; {name} features do not fit them")
+    try:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            mean, covariance = torch.from_numpy(archive["mu"]), torch.from_numpy(archive["sigma"])
+    except Exception as error:  # zip, zlib and NumPy each have their own errors for a broken file
+        raise WeightsError(
+            f"{path} has no readable mu and sigma ({type(error).__name__}: {error}); bring it again"
+        ) from None
+    if mean.shape != (features.dim,) or covariance.shape != (features.dim, features.dim):
+        shapes = f"mu {tuple(mean.shape)} and sigma {tuple(covariance.shape)}"
+        raise WeightsError(f"{path} has {shapes}; these features have {features.dim} dimensions")
+    warning = f"{path.name} does not say its images, their number, its weights or its resize; they are taken on trust"
+    about = {"name": str(path), "n": "not said", "split": "not said", "format": "npz statistics", "warnings": [warning]}
+    return Sample(None, Moments.given(mean, covariance), about)
+
+
+def is_statistics(path: Path) -> bool:
+    """Whether a file holds statistics rather than images."""
+    if path.suffix == ".safetensors":
+        return True
+    if path.suffix != ".npz":
+        return False
+    try:
+        with path.open("rb") as file:
+            return {"mu", "sigma"} <= set(np.load(file, allow_pickle=False).files)
+    except Exception:  # a broken file is said to be so by whoever reads it
+        return False

@@ -1,0 +1,66 @@
+"""The evaluation page: figures, their cards, how they fall with n, and the pictures behind them. It loads no model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+import sfumato
+from sfumato import config as settings
+from sfumato.config import write_atomic
+from sfumato.evaluation.gallery import Gallery
+from sfumato.evaluation.request import read_evaluation
+from sfumato.reports.figures import distance_against_n
+from sfumato.reports.tables import number
+
+
+def build_page(folder: Path | str) -> Path:
+    """Write evaluation.html beside evaluation.json, and return its path.
+
+    Raises: DataError: the folder holds no evaluation.
+    """
+    folder = Path(folder)
+    evaluation = read_evaluation(folder)
+    path = folder / "gallery.json"
+    gallery = settings.load(Gallery, settings.read(path), str(path)) if path.is_file() else Gallery(panels=[])
+    environment = Environment(
+        loader=PackageLoader("sfumato.reports", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    environment.filters["flat"] = flat
+    warnings = dict.fromkeys(line for score in evaluation.scores for line in score.card.get("warnings", []))
+    page = environment.get_template("evaluation.html").render(
+        evaluation=evaluation,
+        panels=gallery.panels,
+        plots={s.label: distance_against_n(s) for s in evaluation.scores if "points" in s.card.get("infinity", {})},
+        warnings=list(warnings),
+        style=(Path(__file__).parent / "style.css").read_text(),
+        version=sfumato.__version__,
+    )
+    write_atomic(folder / "evaluation.html", page)
+    return folder / "evaluation.html"
+
+
+def flat(card: dict[str, Any], before: str = "") -> list[tuple[str, str]]:
+    """A card's entries as lines; tables in it are taken apart, warnings and points have their own place.
+
+    Example:
+        >>> flat({"n": 3, "made": {"split": "test"}})
+        [('n', '3'), ('made: split', 'test')]
+    """
+    lines: list[tuple[str, str]] = []
+    for key, value in card.items():
+        if key in ("warnings", "points") or value is None:
+            continue
+        name = f"{before}{key.replace('_', ' ')}"
+        if isinstance(value, dict):
+            lines += flat(value, f"{name}: ")
+        else:
+            lines.append((name, f"{value:.6g}" if isinstance(value, float) else str(value)))
+    return lines
