@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -136,9 +137,9 @@ def differences(first: Evaluation, second: Evaluation, one: Request, two: Reques
     """The entries in which two requests differ; other paths to the same content do not count, another count does."""
     factors = []
     for keys, name, why in ENTRIES:
-        a, b = (
-            [entry(evaluation, request, key) for key in keys] for evaluation, request in ((first, one), (second, two))
-        )
+        if keys == ("train",) and not one.metrics[0].owner.wants_train:
+            continue
+        a, b = ([entry(*side, key) for key in keys] for side in ((first, one), (second, two)))
         if a != b:
             factors.append(Factor(name, told(a), told(b), why))
     return factors
@@ -147,6 +148,9 @@ def differences(first: Evaluation, second: Evaluation, one: Request, two: Reques
 def entry(evaluation: Evaluation, request: Request, key: str) -> Any:
     """What a request says of one thing, as the evaluation found it."""
     value = getattr(request, key)
+    if key in ("made", "real", "train", "masks") and value is not None:
+        path = Path(value).expanduser()
+        return str(path.resolve()) if path.exists() else value
     if key == "seed":
         return None if "model" not in evaluation.made else value
     if key == "filter":
@@ -178,7 +182,7 @@ def predicted(a: Score, b: Score) -> list[str]:
         inside = "within" if gap <= halves else "beyond"
         notes.append(f"the gap of {gap:.3g} is {inside} what chance explains ({halves:.3g}, 95 % of both intervals)")
     lines = a.card.get("infinity"), b.card.get("infinity")
-    if None not in lines and a.n != b.n and a.n and b.n:
+    if None not in lines and a.card["features"] == b.card["features"] and a.n != b.n and a.n and b.n:
         expected = lines[1]["slope"] / b.n - lines[0]["slope"] / a.n  # type: ignore[index]
         endless = " and ".join(f"{line['value']:.3f}" for line in lines)  # type: ignore[index]
         notes.append(f"n = {a.n:,} against {b.n:,} alone should move it by {expected:+.3f}; at infinity: {endless}")

@@ -6,6 +6,7 @@ same file, on random weights: the same 566 keys, and features equal to the last 
 
 from __future__ import annotations
 
+import copy
 import importlib
 import subprocess
 import sys
@@ -22,7 +23,8 @@ from torch import nn
 
 from sfumato.errors import CapabilityError, ShapeError, WeightsError
 from sfumato.features import Features, inception
-from sfumato.features.inception import DIGEST, FILE, URL, A, B, C, D, E, Inception, InceptionV3
+from sfumato.features.graph_2015 import A, B, C, D, E, InceptionV3
+from sfumato.features.inception import DIGEST, FILE, URL, Inception
 from sfumato.kinds import find, parse
 
 BYTES = 95_628_359  # of the weight file, as published beside its SHA-256
@@ -57,12 +59,19 @@ def weights(network: InceptionV3, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture
 def features(network: InceptionV3, monkeypatch: pytest.MonkeyPatch) -> Inception:
     monkeypatch.setattr(inception, "load_network", lambda _path: network)
-    return Inception(Inception.Config(path="unused"))
+    made = Inception(Inception.Config(path="unused"))
+    made.at_once = 3  # as many as the tests have, for speed
+    return made
 
 
 def pixels(n: int, channels: int = 3, size: int = 32) -> torch.Tensor:
     coarse = torch.rand((n, channels, 5, 5), generator=torch.Generator().manual_seed(1)) * 255
     return F.interpolate(coarse, (size, size), mode="bicubic").clamp(0, 255).to(torch.uint8)
+
+
+def close(made: torch.Tensor, expected: torch.Tensor) -> None:
+    """To 1e-5 of the largest; the numbers of this random network are large."""
+    assert made.shape == expected.shape and (made - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 # The graph as a table, "name in out rows columns", typed from the paper and the names of the weight file.
@@ -217,16 +226,21 @@ def test_block_is_numpys(block: object, plain: object, channels: int) -> None:
     np.testing.assert_allclose(module(x)[0].numpy(), expected, atol=1e-9)
 
 
+TAPS = {"Conv2d_2b_3x3": "64", "Conv2d_4a_3x3": "192", "Mixed_5d": "288", "Mixed_6e": "768", "Mixed_7c": "2048"}
+
+
 def test_stem_blocks_and_pools_follow_each_other(network: InceptionV3) -> None:
-    """The whole network is its parts in the paper's order; only the last block pools by a maximum."""
+    """The whole network is its parts in the paper's order; only the last block pools by a maximum; stages are on the way."""
     parts = dict(network.named_children())
     x = torch.rand(1, 3, 299, 299, generator=torch.Generator().manual_seed(3)) * 2 - 1
     with torch.inference_mode():
-        y = x
+        y, stages = x, dict(network.stages(x))
         for name in [name for name in table_order() if name != "fc"]:
             if name in ("Conv2d_3b_1x1", "Mixed_5b"):
                 y = F.max_pool2d(y, 3, 2)
             y = parts[name](y)
+            if name in TAPS:
+                torch.testing.assert_close(stages[TAPS[name]], y)
         torch.testing.assert_close(network(x), y.flatten(2).mean(2))
     assert [name for name, part in parts.items() if getattr(part, "peak", False)] == ["Mixed_7c"]
 
@@ -235,36 +249,45 @@ def table_order() -> list[str]:
     return [row.split()[0] for row in STEM.replace("\n", "|").split("|")] + [f"Mixed_{name}" for name, *_ in BLOCKS]
 
 
-def test_prepared_pixels_are_a_half_pixel_bilinear_resize(features: Inception) -> None:
-    x = torch.randint(0, 256, (1, 1, 400, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
-    y = x[0, 0].numpy() / 255
-    for axis, n in enumerate(y.shape):
-        at = np.clip((np.arange(299) + 0.5) * n / 299 - 0.5, 0, n - 1)
-        low, part = np.floor(at).astype(int), at - np.floor(at)
-        part = part[:, None] if axis == 0 else part
-        y = np.take(y, low, axis) * (1 - part) + np.take(y, np.minimum(low + 1, n - 1), axis) * part
-    np.testing.assert_allclose(features.prepare(x)[0, 1].numpy(), 2 * y - 1, atol=2e-4)
-    ends = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 9, 9)
-    assert features.prepare(ends)[:, :, 0, 0].tolist() == [[-1.0] * 3, [1.0] * 3]
+def test_layers_and_logits(features: Inception, network: InceptionV3) -> None:
+    x = pixels(2)
+    layers, vectors = features.layers(x), features(x)
+    sizes = {"64": 147, "192": 71, "288": 35, "768": 17, "2048": 8}
+    assert {name: tuple(maps.shape) for name, maps in layers.items()} == {
+        name: (2, int(name), size, size) for name, size in sizes.items()
+    }
+    close(layers["2048"].mean((2, 3)), vectors)
+    small = vectors / vectors.max()  # so that the bias would be seen
+    assert network.fc.bias.abs().max() > 1e-3
+    np.testing.assert_allclose(features.logits(small).numpy(), small.numpy() @ network.fc.weight.numpy().T, atol=1e-5)
+
+
+def test_folded_is_the_same_function(network: InceptionV3) -> None:
+    folded = copy.deepcopy(network)
+    folded.fold()
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in folded.modules())
+    x = torch.rand(1, 3, 299, 299, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    with torch.inference_mode():
+        close(folded(x), network(x))
 
 
 def test_features_of_grey_and_rgb_in_any_batch(features: Inception) -> None:
     grey = pixels(3, channels=1)
     whole = features(grey.repeat(1, 3, 1, 1))
     assert whole.shape == (3, features.dim) and whole.dtype == torch.float32 and (whole >= 0).all()
-    assert (features(grey, batch=1) - whole).abs().max() <= 1e-5 * max(1.0, whole.max())
+    assert torch.equal(features(grey, batch=1), whole)
     assert (whole[0] - whole[1]).abs().max() > 1e-2 * whole.max()
     assert features(grey[:0]).shape == (0, 2048)
     with torch.autocast("cpu", torch.bfloat16):
-        assert (features(grey) - whole).abs().max() <= 1e-5 * whole.max()
+        assert torch.equal(features.passes(grey), whole)
     with pytest.raises(ShapeError, match="uint8 pixels"):
         features(grey.float())
 
 
-def test_kind_and_label() -> None:
+def test_kind_and_digest() -> None:
     assert find(Features, "inception") is Inception
     assert parse(Features, "inception") == Inception.Config()
-    assert (Inception.label, Inception.dim, Inception.digest) == ("FID", 2048, DIGEST)
+    assert (Inception.dim, Inception.digest, Inception.graph_2015) == (2048, DIGEST, True)
     assert FILE.removesuffix(".pth").endswith(DIGEST[:8]) and URL.endswith(FILE) and len(DIGEST) == 64
 
 
@@ -282,11 +305,12 @@ def test_file_of_the_right_digest_is_loaded(
     trust(weights, monkeypatch)
     before = torch.get_rng_state()
     features = Inception(Inception.Config(path=weights))
+    features.at_once = 1
     assert torch.equal(before, torch.get_rng_state())
     assert not features.network.training and not any(p.requires_grad for p in features.network.parameters())
     with torch.inference_mode():
         expected = network(features.prepare(pixels(1)))
-    torch.testing.assert_close(features(pixels(1)), expected)
+    close(features.passes(pixels(1)), expected)
 
 
 @pytest.mark.parametrize("fault", ["none", "missing", "surplus", "shape"])

@@ -25,6 +25,7 @@ from sfumato.features import Features
 from sfumato.features.lite0 import DIGEST, FILE, LAYERS, EfficientNetLite0, Lite0, SameConv2d, full_precision, packaged
 from sfumato.kinds import build, find, parse
 
+TRUNK = [layer for layer in LAYERS if layer != "head"]
 ESPRESSO, EGYPTIAN_CAT = 967, 285  # places in ImageNet's list of 1000
 
 
@@ -62,18 +63,36 @@ def test_padding_is_tensorflows(n: int, kernel: int, stride: int) -> None:
 
 
 @pytest.mark.parametrize(("photo", "label"), [("coffee", ESPRESSO), ("chelsea", EGYPTIAN_CAT)])
-def test_network_with_its_head_names_photographs(photo: str, label: int, state: dict[str, torch.Tensor]) -> None:
-    features = Lite0(Lite0.Config(layer="b15", size=224))
+def test_the_head_names_photographs(photo: str, label: int) -> None:
     picture = torch.from_numpy(getattr(data, photo)()).permute(2, 0, 1)[None]
     side = min(picture.shape[2:])
     top, left = (picture.shape[2] - side) // 2, (picture.shape[3] - side) // 2
-    with torch.inference_mode():
-        x = features.network(features.prepare(picture[:, :, top : top + side, left : left + side]))
-        stats = [state[f"_bn1.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]
-        x = F.relu6(F.batch_norm(F.conv2d(x, state["_conv_head.weight"]), *stats, eps=1e-3)).mean((2, 3))
-        chances = F.linear(x, state["_fc.weight"], state["_fc.bias"]).softmax(1)[0]
-    assert chances.argmax() == label
+    features = Lite0(Lite0.Config(layer="head", size=224))
+    vectors = features.passes(picture[:, :, top : top + side, left : left + side])
+    assert vectors.shape == (1, features.dim) == (1, 1280) and features.label == "FD-lite0-head"
+    chances = features.logits(vectors).softmax(1)[0]
+    assert chances.shape == (1000,) and chances.argmax() == label
     assert chances[label] > (0.9 if photo == "coffee" else 0.35)
+
+
+def test_only_the_head_classifies() -> None:
+    features = Lite0(Lite0.Config(layer="b4", size=16))
+    with pytest.raises(CapabilityError, match=r'set features\.layer = "head", not "b4"') as caught:
+        features.logits(features(pixels(1)))
+    assert "\n" not in str(caught.value)
+
+
+def test_layers_are_taps_on_the_way(state: dict[str, torch.Tensor]) -> None:
+    x = pixels(2)
+    taps = Lite0(Lite0.Config(layer="head", size=37)).layers(x)
+    assert list(taps) == ["stem", "b2", "b4", "b7", "b10", "b15"]
+    assert [maps.shape[1] for maps in taps.values()] == [32, 24, 40, 80, 112, 320]
+    assert list(Lite0(Lite0.Config(layer="b7", size=37)).layers(x)) == ["stem", "b2", "b4", "b7"]
+    for name, maps in taps.items():
+        blocks = 0 if name == "stem" else int(name[1:]) + 1
+        given = Lite0(Lite0.Config(size=37)).prepare(x)[0].double().numpy()
+        expected = plain_trunk(given, state, blocks)
+        np.testing.assert_allclose(maps[0].numpy(), expected, atol=2e-5 * np.abs(expected).max())
 
 
 def plain_trunk(x: np.ndarray, state: dict[str, torch.Tensor], blocks: int) -> np.ndarray:
@@ -102,7 +121,7 @@ def plain_trunk(x: np.ndarray, state: dict[str, torch.Tensor], blocks: int) -> n
     return x
 
 
-@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("layer", TRUNK)
 def test_vectors_are_numpys(layer: str, state: dict[str, torch.Tensor]) -> None:
     features = Lite0(Lite0.Config(layer=layer, size=37))  # odd and even sizes on the way: 37, 19, 10, 5, 3, 2
     x = pixels(2)
@@ -115,6 +134,7 @@ def test_network_uses_every_tensor_of_the_file_but_the_head(state: dict[str, tor
     network = EfficientNetLite0().state_dict()
     left = {key for key in state if key not in network}
     assert left == {key for key in state if key.startswith(("_conv_head.", "_bn1.", "_fc."))}
+    assert EfficientNetLite0(head=True).state_dict().keys() == state.keys()
     assert all(state[key].shape == value.shape for key, value in network.items())
 
 
@@ -133,7 +153,7 @@ def test_blocks_have_their_strides_and_channels(size: int) -> None:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_layer_builds_only_what_it_needs(layer: str) -> None:
     features = Lite0(Lite0.Config(layer=layer, size=32))
-    assert len(features.network._blocks) == int(layer[1:]) + 1
+    assert len(features.network._blocks) == (16 if layer == "head" else int(layer[1:]) + 1)
     vectors = features(pixels(3))
     assert vectors.shape == (3, features.dim) and vectors.dtype == torch.float32 and vectors.isfinite().all()
     assert vectors.std() > 0.1
