@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -63,17 +62,3 @@ class PerceptionDistortion(Metric):
 
     def compute(self) -> Score:
         return self.scores()[0]
-
-
-def dominated(points: list[tuple[float, float]]) -> list[bool]:
-    """For each (distortion, perception), both the lower the better: whether another point is at least as good in both.
-
-    Example:
-        >>> dominated([(1.0, 3.0), (2.0, 2.0), (2.0, 3.0)])
-        [False, False, True]
-    """
-
-    def beats(a: tuple[float, float], b: tuple[float, float]) -> bool:
-        return a[0] <= b[0] and a[1] <= b[1] and a != b
-
-    return [any(beats(other, point) for other in points if not math.isnan(other[0])) for point in points]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -13,7 +12,7 @@ from sfumato.config import write_atomic
 from sfumato.evaluation.gallery import Gallery
 from sfumato.evaluation.request import read_evaluation
 from sfumato.reports.figures import distance_against_n
-from sfumato.reports.tables import number
+from sfumato.reports.tables import flat, number
 
 
 def build_page(folder: Path | str) -> Path:
@@ -45,22 +44,3 @@ def build_page(folder: Path | str) -> Path:
     )
     write_atomic(folder / "evaluation.html", page)
     return folder / "evaluation.html"
-
-
-def flat(card: dict[str, Any], before: str = "") -> list[tuple[str, str]]:
-    """A card's entries as lines; tables in it are taken apart, warnings and points have their own place.
-
-    Example:
-        >>> flat({"n": 3, "made": {"split": "test"}})
-        [('n', '3'), ('made: split', 'test')]
-    """
-    lines: list[tuple[str, str]] = []
-    for key, value in card.items():
-        if key in ("warnings", "points") or value is None:
-            continue
-        name = f"{before}{key.replace('_', ' ')}"
-        if isinstance(value, dict):
-            lines += flat(value, f"{name}: ")
-        else:
-            lines.append((name, f"{value:.6g}" if isinstance(value, float) else str(value)))
-    return lines

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sfumato.metrics.base import Score
+from sfumato.reports.tables import Table
 from sfumato.studies.results import Result
-from sfumato.studies.statistics import by_method, summarise
+from sfumato.studies.statistics import by_method, dominated, summarise
 
 PALETTE = ["#b5523b", "#2f6690", "#5b8c5a", "#8d6a9f", "#c58b2b", "#4d4d4d", "#7a9e9f", "#a26769", "#6b705c", "#3d5a80"]
 
@@ -71,6 +72,33 @@ def quality_against_cost(results: Sequence[Result], task: str, column: Score, me
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
+    return svg(figure)
+
+
+def perception_against_distortion(rows: Table) -> str:
+    """Each method as a point, both axes the lower the better; hollow where another is at least as good in both."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    axis = {column.card["plane"]: column for column in rows.columns if "plane" in column.card}
+    if len(axis) < 2:
+        return ""
+    drawn = [row for row in rows.rows if all(column.label in row.entries for column in axis.values())]
+    x_label, y_label = axis["distortion"].label, axis["perception"].label
+    points = [(row.entries[x_label].summary.value, row.entries[y_label].summary.value) for row in drawn]
+    figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.subplots()
+    for place, (row, (x, y), beaten) in enumerate(zip(drawn, points, dominated(points), strict=True)):
+        colour = PALETTE[place % len(PALETTE)]
+        axes.plot(x, y, "o" if row.learned else "s", ms=7, color=colour, mfc="none" if beaten else colour)
+        axes.annotate(row.method, (x, y), textcoords="offset points", xytext=(7, 4), fontsize=8)
+    axes.set_xlabel(x_label, fontsize=8)
+    axes.set_ylabel(y_label, fontsize=8)
+    axes.margins(0.15)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
     return svg(figure)
 
 

@@ -14,8 +14,8 @@ import sfumato
 from sfumato.config import write_atomic
 from sfumato.errors import DataError
 from sfumato.kinds import build
-from sfumato.reports.figures import quality_against_cost
-from sfumato.reports.tables import Table, number, table, to_csv, to_latex
+from sfumato.reports.figures import perception_against_distortion, quality_against_cost
+from sfumato.reports.tables import Table, flat, number, table, to_csv, to_latex
 from sfumato.studies.results import Result, gather, ordered, read_resolved
 from sfumato.studies.statistics import Difference, compare
 from sfumato.studies.study import Study
@@ -40,6 +40,8 @@ class Section:
     differences: dict[str, list[Difference]]
     strips: list[Strip]
     plots: dict[str, str]
+    plane: str
+    """Perception against distortion, where a metric measures both; else empty."""
     verdict: str
 
 
@@ -66,6 +68,7 @@ def build_report(folder: Path | str) -> Path:
         lstrip_blocks=True,
     )
     environment.filters["number"] = number
+    environment.filters["flat"] = flat
     page = environment.get_template("page.html").render(
         study=study,
         sections=sections,
@@ -100,6 +103,7 @@ def section(study: Study, results: Sequence[Result], task: str, methods: Sequenc
         differences,
         strips(study, task, methods, folder),
         plots,
+        perception_against_distortion(rows),
         verdict(rows, differences),
     )
 

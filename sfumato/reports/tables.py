@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sfumato.metrics.base import Score
 from sfumato.studies.results import Result
@@ -158,3 +159,22 @@ def escape(text: str) -> str:
         "|": r"\textbar{}",
     }
     return "".join(special.get(character, character) for character in text)
+
+
+def flat(card: dict[str, Any], before: str = "") -> list[tuple[str, str]]:
+    """A card's entries as lines; tables in it are taken apart, warnings and points have their own place.
+
+    Example:
+        >>> flat({"n": 3, "made": {"split": "test"}})
+        [('n', '3'), ('made: split', 'test')]
+    """
+    lines: list[tuple[str, str]] = []
+    for key, value in card.items():
+        if key in ("warnings", "points") or value is None:
+            continue
+        name = f"{before}{key.replace('_', ' ')}"
+        if isinstance(value, dict):
+            lines += flat(value, f"{name}: ")
+        else:
+            lines.append((name, f"{value:.6g}" if isinstance(value, float) else str(value)))
+    return lines

@@ -156,3 +156,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, (len(p_values) - rank) * p_values[place]))
         corrected[place] = running
     return corrected
+
+
+def dominated(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """For each pair of figures, both the lower the better: whether another is at least as good in both and not the same.
+
+    Example:
+        >>> dominated([(1.0, 3.0), (2.0, 2.0), (2.0, 3.0)])
+        [False, False, True]
+    """
+    return [any(a <= x and b <= y and (a, b) != (x, y) for a, b in points) for x, y in points]
