@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions
@@ -86,10 +87,19 @@ def show(results: Sequence[Result]) -> None:
     methods = list(dict.fromkeys(result.method for result in results))
     for task in dict.fromkeys(result.task for result in results):
         part = tables.table(results, task, methods)
-        shown = _rich(part, intervals=True)
-        if console.measure(shown, options=_roomy()).maximum > console.width:
-            shown = _rich(part, intervals=False)
-        console.print(shown)
+        for shown in _fitting(part):
+            console.print(shown)
+
+
+def _fitting(part: tables.Table) -> list[Table]:
+    """A table as wide as the window: with intervals, else without, else cut into several below one another."""
+    for intervals in (True, False):
+        shown = _rich(part, intervals)
+        if console.measure(shown, options=_roomy()).maximum <= console.width or len(part.columns) < 2:
+            return [shown]
+    half = len(part.columns) // 2
+    cuts = [replace(part, columns=columns) for columns in (part.columns[:half], part.columns[half:])]
+    return [table for cut in cuts for table in _fitting(cut)]
 
 
 @contextmanager
