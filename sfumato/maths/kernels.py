@@ -33,7 +33,8 @@ class Discrepancy:
 def cubic_mmd(x: Float[Tensor, "m d"], y: Float[Tensor, "n d"]) -> Discrepancy:
     """mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean k(x_i, y_j) with k(a, b) = (a . b / d + 1)^3.
 
-    Products are taken in float64, sums over all pairs. The kernel inception distance is this on the features of the 2015
+    Products are taken in the precision of the vectors (float32 ones cost 1e-7 of a typical figure and half the time), sums in
+    float64. The kernel inception distance is this on the features of the 2015
     graph; other codes average it over 100 random subsets of 1000, which costs more and has noise of its own.
 
     Raises: ShapeError: a set has fewer than two vectors, or the widths differ. DivergedError: a number is not finite.
@@ -70,13 +71,12 @@ def within(x: Float[Tensor, "m d"]) -> Float64[Tensor, "m"]:
     sums = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     parts = blocks(x)
     for i, (first, a) in enumerate(parts):
-        k = cubic(a, a)
-        k.fill_diagonal_(0.0)
-        sums[first : first + len(a)] += k.sum(1)
+        k = cubic(a, a).fill_diagonal_(0.0)
+        sums[first : first + len(a)] += k.sum(1, dtype=torch.float64)
         for second, b in parts[i + 1 :]:
             k = cubic(a, b)
-            sums[first : first + len(a)] += k.sum(1)
-            sums[second : second + len(b)] += k.sum(0)
+            sums[first : first + len(a)] += k.sum(1, dtype=torch.float64)
+            sums[second : second + len(b)] += k.sum(0, dtype=torch.float64)
     return sums
 
 
@@ -87,18 +87,18 @@ def between(x: Float[Tensor, "m d"], y: Float[Tensor, "n d"]) -> tuple[Float64[T
     for first, a in blocks(x):
         for second, b in blocks(y):
             k = cubic(a, b)
-            rows[first : first + len(a)] += k.sum(1)
-            columns[second : second + len(b)] += k.sum(0)
+            rows[first : first + len(a)] += k.sum(1, dtype=torch.float64)
+            columns[second : second + len(b)] += k.sum(0, dtype=torch.float64)
     return rows, columns
 
 
-def cubic(a: Float64[Tensor, "p d"], b: Float64[Tensor, "q d"]) -> Float64[Tensor, "p q"]:
+def cubic(a: Float[Tensor, "p d"], b: Float[Tensor, "q d"]) -> Float[Tensor, "p q"]:
     """(a . b / d + 1)^3 for each pair."""
-    k = a @ b.T
-    k.div_(a.shape[1]).add_(1.0)
-    return k * k * k
+    k = (a @ b.T).div_(a.shape[1]).add_(1.0)
+    return k.mul_(k.square())
 
 
-def blocks(x: Float[Tensor, "m d"]) -> list[tuple[int, Float64[Tensor, "p d"]]]:
-    """The first index and the rows of each block, in float64."""
-    return [(first, x[first : first + BLOCK].double()) for first in range(0, len(x), BLOCK)]
+def blocks(x: Float[Tensor, "m d"]) -> list[tuple[int, Float[Tensor, "p d"]]]:
+    """The first index and the rows of each block, in float32 or float64."""
+    x = x if x.dtype == torch.float64 else x.float()
+    return [(first, x[first : first + BLOCK]) for first in range(0, len(x), BLOCK)]

@@ -164,7 +164,8 @@ def canonical(vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
 
     So a figure that cuts a set into parts does not depend on the order of the files, and classes in turn do no harm.
     """
-    order = vectors.double().sum(1).argsort(stable=True)
+    weights = torch.randn(vectors.shape[1], generator=stream(0, "order"), dtype=torch.float64).to(vectors.device)
+    order = (vectors.double() * weights).sum(1).argsort(stable=True)  # a row's sum does not depend on the others'
     shuffle = torch.randperm(len(vectors), generator=stream(0, "canonical", len(vectors)))
     return vectors[order[shuffle.to(order.device)]]
 
