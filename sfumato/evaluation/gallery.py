@@ -21,7 +21,7 @@ from sfumato.streams import stream
 
 SHOWN = 10  # columns of a panel
 NEIGHBOURS = 3
-SIDE = 96  # pixels of a shown picture
+SIDE = 92  # pixels of a shown picture
 
 
 class Column(Strict):

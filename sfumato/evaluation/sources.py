@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from sfumato.config import Strict
 from sfumato.data.base import Source
 from sfumato.data.imageset import ImageSet, from_array, from_folder, from_tensor, from_zip
 from sfumato.errors import DataError
@@ -14,7 +15,10 @@ from sfumato.kinds import build, discover, parse
 from sfumato.training.run import is_finished, load, sample_pixels
 
 PARTS = ("train", "validation", "test")
-FORMS = "a folder, a .zip, .npz or .npy file, statistics, a run, or a data source with its part, such as digits:test"
+FORMS = (
+    "a folder, a .zip, .npz or .npy file, statistics, a run (or run:test for its data),"
+    " or a data source with its part, such as digits:test"
+)
 IMAGES = ("images", "arr_0", "samples", "test_images")  # keys under which people save images
 
 
@@ -27,7 +31,8 @@ def find(
 ) -> ImageSet:
     """The images that a name stands for; `n` is how many a run draws, and how many are taken of anything else.
 
-    A part or key follows a colon: `photos:train`, `images.npz:test_images`, `cifar10:test`.
+    A part or key follows a colon: `photos:train`, `images.npz:test_images`, `cifar10:test`; behind a run it is a part of the
+    data that the run was trained on.
 
     Raises: DataError: nothing is there, or it holds no images. ConfigError and WeightsError: see `Source` and `load`.
     """
@@ -42,16 +47,25 @@ def find(
     if kind not in discover(Source):
         known = ", ".join(discover(Source))
         raise DataError(f"nothing at {name}, and no data source of that name; give {FORMS} (sources: {known})")
+    return part_of(parse(Source, kind), part).subset(n)
+
+
+def part_of(config: Strict, part: str) -> ImageSet:
+    """A part of a data source.
+
+    Raises: DataError: it has no such part.
+    """
+    kind = str(parse(Source, config).model_dump()["kind"])
     if part not in PARTS:
-        raise DataError(f"{name}: a source has the parts train, validation and test; write {kind}:test")
-    split = getattr(build(parse(Source, kind)).load(), part)
-    return from_tensor(split.images, f"{kind}:{part}", part, "source").subset(n)
+        raise DataError(f"{kind}:{part}: a source has the parts train, validation and test; write {kind}:test")
+    split = getattr(build(config).load(), part)
+    return from_tensor(split.images, f"{kind}:{part}", part, "source")
 
 
 def at(path: Path, part: str, n: int | None, on_broken: Literal["refuse", "skip"], seed: int, device: str) -> ImageSet:
     """The images at a path that exists."""
     if is_finished(path):
-        return drawn(path, n, seed, device)
+        return part_of(load(path, device).config.data, part).subset(n) if part else drawn(path, n, seed, device)
     if path.is_dir():
         inside = path / part if part else path
         if not inside.is_dir():

@@ -48,7 +48,11 @@ def rgb(pixels: Pixels) -> Float[Tensor, "B 3 H W"]:
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Float32 to the last bit inside, whatever the caller's autocast, though cuDNN convolves in TF32 by default."""
-    cudnn = torch.backends.cudnn
-    with torch.autocast(device.type, enabled=False), cudnn.flags(enabled=cudnn.enabled, allow_tf32=False):
-        yield
+    """Float32 to the last bit inside, whatever the caller's autocast or matmul precision, though cuDNN's default is TF32."""
+    cudnn, products = torch.backends.cudnn, torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False), cudnn.flags(enabled=cudnn.enabled, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(products)

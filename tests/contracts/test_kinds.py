@@ -22,7 +22,11 @@ from sfumato.tasks.masks import MaskLaw
 from sfumato.testing import check_config, check_family, check_metric, check_restorer, check_source, check_task
 
 SMALL = DataSpec(channels=1, size=8)
-REQUIRED: dict[str, Any] = {"folder": {"path": "."}, "npz": {"path": "a.npz"}}  # settings that have no default
+REQUIRED: dict[str, Any] = {
+    "folder": {"path": "."},
+    "npz": {"path": "a.npz"},
+    "classifier": {"data": "digits"},
+}  # settings that have no default
 QUICK: dict[str, Any] = {"frechet": {"features": {"kind": "lite0", "layer": "b4"}, "replicates": 4}}
 
 

@@ -25,7 +25,6 @@ from sfumato.features import Features
 from sfumato.features.lite0 import DIGEST, FILE, LAYERS, EfficientNetLite0, Lite0, SameConv2d, full_precision, packaged
 from sfumato.kinds import build, find, parse
 
-TRUNK = [layer for layer in LAYERS if layer != "head"]
 ESPRESSO, EGYPTIAN_CAT = 967, 285  # places in ImageNet's list of 1000
 
 
@@ -95,8 +94,8 @@ def test_layers_are_taps_on_the_way(state: dict[str, torch.Tensor]) -> None:
         np.testing.assert_allclose(maps[0].numpy(), expected, atol=2e-5 * np.abs(expected).max())
 
 
-def plain_trunk(x: np.ndarray, state: dict[str, torch.Tensor], blocks: int) -> np.ndarray:
-    """Stem and blocks once more, in NumPy's float64: kernels and sums by the weights' shapes, strides by the paper."""
+def plain_trunk(x: np.ndarray, state: dict[str, torch.Tensor], blocks: int, head: bool = False) -> np.ndarray:
+    """Stem, blocks and head once more, in NumPy's float64: kernels and sums by the weights' shapes, strides by the paper."""
 
     def conv(x: np.ndarray, name: str, norm: str, stride: int = 1) -> np.ndarray:
         weight = state[f"{name}.weight"].double().numpy()
@@ -118,16 +117,20 @@ def plain_trunk(x: np.ndarray, state: dict[str, torch.Tensor], blocks: int) -> n
         y = conv(y, name + "_depthwise_conv", name + "_bn1", 2 if i in (1, 3, 5, 11) else 1).clip(0, 6)
         y = conv(y, name + "_project_conv", name + "_bn2")
         x = x + y if x.shape == y.shape else y
-    return x
+    return conv(x, "_conv_head", "_bn1").clip(0, 6) if head else x
 
 
-@pytest.mark.parametrize("layer", TRUNK)
+@pytest.mark.parametrize("layer", LAYERS)
 def test_vectors_are_numpys(layer: str, state: dict[str, torch.Tensor]) -> None:
     features = Lite0(Lite0.Config(layer=layer, size=37))  # odd and even sizes on the way: 37, 19, 10, 5, 3, 2
     x = pixels(2)
-    maps = [plain_trunk(given.double().numpy(), state, int(layer[1:]) + 1) for given in features.prepare(x)]
+    blocks, head = (16, True) if layer == "head" else (int(layer[1:]) + 1, False)
+    maps = [plain_trunk(given.double().numpy(), state, blocks, head) for given in features.prepare(x)]
     expected = np.stack([each.mean((1, 2)) for each in maps])
     np.testing.assert_allclose(features(x).numpy(), expected, atol=1e-5 * np.abs(expected).max())
+    if head:
+        scores = expected @ state["_fc.weight"].double().numpy().T + state["_fc.bias"].double().numpy()
+        np.testing.assert_allclose(features.logits(features(x)).numpy(), scores, atol=1e-4 * np.abs(scores).max())
 
 
 def test_network_uses_every_tensor_of_the_file_but_the_head(state: dict[str, torch.Tensor]) -> None:

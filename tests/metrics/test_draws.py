@@ -65,14 +65,15 @@ def test_one_answer_again_and_again_is_not_diverse() -> None:
 
 
 def test_best_of_takes_the_best_answer_to_each_picture() -> None:
-    (score,) = measure({"kind": "best_of", "draws": 3}, answers((20, 100), (50, 190), (0, 0)))
-    assert score.samples == [10, 10] and score.value == 10
+    (score,) = measure({"kind": "best_of", "draws": 3}, answers((15, 100), (50, 190), (0, 0)))
+    assert score.samples == [5, 10] and score.value == 7.5
     assert (score.label, score.better, score.card["draws"]) == ("L1 best of 3", "lower", 3)
 
 
 def test_best_is_the_highest_where_higher_is_better() -> None:
-    (score,) = measure({"kind": "best_of", "draws": 2, "metric": {"kind": "psnr"}}, answers((20, 100), (50, 190)))
-    assert score.value == pytest.approx(10 * math.log10(255**2 / 10**2), rel=1e-12)
+    (score,) = measure({"kind": "best_of", "draws": 2, "metric": {"kind": "psnr"}}, answers((15, 100), (50, 190)))
+    expected = [10 * math.log10(255**2 / error**2) for error in (5, 10)]
+    assert score.value == pytest.approx(sum(expected) / 2, rel=1e-12)
     assert (score.label, score.better, score.unit) == ("PSNR best of 2", "higher", "dB")
 
 
