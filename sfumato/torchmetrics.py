@@ -94,7 +94,7 @@ class FeatureMetric(Metric):
     """Keys of the dict that is returned; a single number where empty."""
 
     def __init__(
-        self, feature: Any = "inception", reset_real_features: bool = True, normalize: bool = False, **kwargs: Any
+        self, feature: Any = "inception", *, reset_real_features: bool = True, normalize: bool = False, **kwargs: Any
     ):
         chosen = {name: kwargs.pop(name) for name in self.settings if name in kwargs}
         super().__init__(**kwargs)
@@ -136,8 +136,7 @@ class FeatureMetric(Metric):
     def measure(self) -> DistributionMetric:
         """The metric of sfumato that gives the figures."""
         own = isinstance(self.feature, ModuleFeatures)
-        settings = self.chosen if own else {"features": self.feature, **self.chosen}
-        measure = self.kind(self.kind.Config(**settings))
+        measure = self.kind(self.kind.Config(**({} if own else {"features": self.feature}), **self.chosen))
         measure._features = self.features()
         return measure
 
@@ -146,11 +145,9 @@ class FeatureMetric(Metric):
         """How the figure is called: the field's own name on the 2015 Inception graph, else with that of the features."""
         return self.measure().label
 
+    @torch.no_grad()
     def vectors(self, imgs: Tensor) -> Float[Tensor, "B d"]:
-        """Vectors of a batch, on the metric's device.
-
-        Raises: ShapeError, DataError: see `pixels_of`; not [B, num_features]. DivergedError: a number is not finite.
-        """
+        """Vectors of a batch, on the metric's device; for errors see `update`."""
         pixels, features = pixels_of(imgs, self.normalize), self.features(imgs.device)
         # A module may change between calls, so nothing it said is remembered
         vectors = features.extract(pixels) if isinstance(features, ModuleFeatures) else features(pixels)
@@ -162,7 +159,8 @@ class FeatureMetric(Metric):
     def update(self, imgs: Tensor, real: bool) -> None:
         """Take in a batch: uint8 [N, C, H, W], or floats in [0, 1] with `normalize`; `real` says which side it is.
 
-        Raises: ShapeError, DataError, DivergedError: see `vectors`; then nothing was taken in.
+        Raises: ShapeError, DataError: see `pixels_of`; vectors not [N, num_features]. DivergedError: one of them is not
+        finite. Nothing was then taken in.
         """
         self.take(imgs, "real" if real else "fake")
 
@@ -173,20 +171,14 @@ class FeatureMetric(Metric):
             setattr(self, name, self.taken(getattr(self, name), self.vectors(imgs)))
 
     def side(self, name: str) -> Any:
-        """All images of one side, as `judge` takes them.
-
-        Raises: ShapeError: there are none.
-        """
+        """All images of one side, as `judge` takes them. Raises: ShapeError: there are none."""
         found = self.read(getattr(self, f"{name}_features"))
         if found is None:
             raise ShapeError(f"{self.label} has no {name} images; give some by {GIVE[name]}")
         return found
 
     def compute(self) -> Tensor | dict[str, Tensor]:
-        """The figure of all images that all processes had.
-
-        Raises: ShapeError: a side has none or too few.
-        """
+        """The figure of all images that all processes had. Raises: ShapeError: a side has none or too few."""
         return self.answer(self.judge(self.side("fake")))
 
     def forward(self, imgs: Tensor, real: bool) -> Tensor | dict[str, Tensor]:
@@ -296,8 +288,8 @@ class InceptionScore(FeatureMetric):
     settings = ("splits",)
     sides = ("fake",)
 
-    def __init__(self, feature: Any = "inception", splits: int = 10, normalize: bool = False, **kwargs: Any):
-        super().__init__(feature, normalize=normalize, splits=splits, **kwargs)
+    def __init__(self, feature: Any = "inception", *, splits: int = 10, **kwargs: Any):
+        super().__init__(feature, splits=splits, **kwargs)
         self.judge(torch.zeros(splits, self.dim))  # so that features without a classifier are found now
 
     def update(self, imgs: Tensor, real: bool = False) -> None:
@@ -334,7 +326,6 @@ class Memorisation(FeatureMetric):
     sides = ("real", "fake", "train")
     outputs = ("auth_pct", "c_t")
 
-    @torch.no_grad()
     def update_train(self, imgs: Tensor) -> None:
         """Take in a batch of training images; see `update`."""
         self.take(imgs, "train")

@@ -60,14 +60,17 @@ class Moments:
     def update(self, vectors: Float[Tensor, "m d"]) -> None:
         """Take in a batch.
 
-        Raises: ShapeError: not a matrix, or of another width. DivergedError: a number is not finite.
+        Raises: ShapeError: not a matrix, of another width, or after statistics of unknown n. DivergedError: a number is not
+        finite.
         """
         if vectors.ndim != 2 or (self.n and vectors.shape[1] != self.d):
             wanted = f"vectors [n, {self.d}]" if self.n else "vectors [n, d]"
             raise ShapeError(f"moments take {wanted}; got shape {tuple(vectors.shape)}")
         if len(vectors) == 0:
             return
-        vectors = finite(vectors.double())
+        if self._scatter is not None and self.n == 0:
+            raise ShapeError("statistics of an unknown number of images cannot be continued; say how many there were")
+        vectors = finite(vectors.to(torch.float64, copy=True))  # the caller may write over its own
         self.n += len(vectors)
         self._rows.append(vectors)
         if self._scatter is not None or self.n > self.d:
@@ -137,7 +140,7 @@ class Moments:
         moved = Moments()
         moved.n, moved._rows = self.n, [rows.to(device) for rows in self._rows]
         moved._mean = None if self._mean is None else self._mean.to(device)
-        moved._scatter = None if self._scatter is None else self._scatter.to(device)
+        moved._scatter = None if self._scatter is None else self._scatter.to(device, copy=True)
         return moved
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from sfumato.errors import ShapeError
 from sfumato.maths.moments import finite
 
-BLOCK = 1024  # rows of one block of pairs
+BLOCK = 1024  # rows and columns of one block of pairs: 4 MB, which a processor's cache holds
 SPARE = 4  # candidates beyond the k-th that float64 looks at again
 CARE = 64 * torch.finfo(torch.float32).eps  # of |a|^2 + |b|^2: errors of a float32 squared distance stay below
 
@@ -56,50 +56,101 @@ def nearest(queries: Float[Tensor, "m d"], candidates: Float[Tensor, "n d"] | No
             f"{k} neighbours of each vector are asked for, but there are {most}; give more images or lower k"
         )
     left, right = centred(queries, others)
-    kept = min(k + SPARE, most)
-    distances, indices = [], []
+    rough, candidate = roughly(left, None if alone else right, min(k + SPARE, most))
+    exact = exactly(queries, others, candidate)
+    order = exact.argsort(dim=1, stable=True)[:, :k]
+    exact, index = exact.gather(1, order), candidate.gather(1, order)
+    if candidate.shape[1] < most:
+        # Whoever float32 cannot tell from the k-th may be nearer than it: if that is more than were kept, look at them all
+        limit = exact[:, -1] + CARE * (left.square().sum(1) + right.square().sum(1).max())
+        unsure = ((rough[:, -1] <= limit) & (exact[:, -1] > 0)).nonzero()[:, 0]
+        for rows in unsure.split(BLOCK):
+            table = squared(left[rows], right)
+            for row, square in zip(rows.tolist(), table, strict=True):
+                near = square <= limit[row]
+                near[row] &= not alone
+                places = near.nonzero()[:, 0]
+                every = (queries[row].double() - others[places].double()).square().sum(1)
+                exact[row], found = every.topk(k, largest=False)
+                index[row] = places[found]
+    return Nearest(exact.sqrt(), index)
+
+
+def roughly(
+    left: Float[Tensor, "m d"], right: Float[Tensor, "n d"] | None, kept: int
+) -> tuple[Float[Tensor, "m kept"], Int[Tensor, "m kept"]]:
+    """The smallest float32 squared distances of each row and where they are; every pair is computed once."""
+    values = torch.full((len(left), kept), torch.inf, device=left.device)
+    places = torch.zeros(len(left), kept, dtype=torch.long, device=left.device)
+
+    def merge(first: int, square: Tensor, offset: int) -> None:
+        rows = slice(first, first + len(square))
+        value, place = square.topk(min(kept, square.shape[1]), dim=1, largest=False, sorted=False)
+        both, at = torch.cat([values[rows], value], 1).topk(kept, dim=1, largest=False)
+        values[rows], places[rows] = both, torch.cat([places[rows], place + offset], 1).gather(1, at)
+
     for first in range(0, len(left), BLOCK):
-        rows = torch.arange(first, min(first + BLOCK, len(left)), device=left.device)
-        square = squared(left[rows], right)
-        if alone:
-            square[torch.arange(len(rows), device=left.device), rows] = torch.inf
-        candidate = square.topk(kept, dim=1, largest=False).indices
-        exact = exactly(queries[rows], others, candidate)
-        order = exact.argsort(dim=1, stable=True)[:, :k]
-        distances.append(exact.gather(1, order).sqrt())
-        indices.append(candidate.gather(1, order))
-    return Nearest(torch.cat(distances), torch.cat(indices))
+        block = left[first : first + BLOCK]
+        others = left if right is None else right
+        for second in range(first if right is None else 0, len(others), BLOCK):
+            square = squared(block, others[second : second + BLOCK])
+            if right is None and first == second:
+                square.fill_diagonal_(torch.inf)
+            merge(first, square, second)
+            if right is None and first != second:
+                merge(second, square.T.contiguous(), first)
+    return values, places
 
 
 def supported(
-    queries: Float[Tensor, "m d"], centres: Float[Tensor, "n d"], radii: Float64[Tensor, "n ..."]
+    queries: Float[Tensor, "m d"],
+    centres: Float[Tensor, "n d"],
+    radii: Float64[Tensor, "n ..."],
+    reverse: Float64[Tensor, "m ..."] | None = None,
 ) -> list[Support]:
     """|query - centre| <= radius for all pairs; with radii [n, r], one answer for each of the r sets of balls.
+
+    With `reverse`, radii of balls around the queries, there follow answers with the parts exchanged, from the same distances.
 
     Raises: ShapeError: other widths, or not a radius a centre. DivergedError: a number is not finite.
     """
     check(queries, centres)
-    if len(radii) != len(centres):
-        raise ShapeError(f"{len(radii)} radii for {len(centres)} centres; each centre needs one")
-    limits = radii.reshape(len(centres), -1).T.square()  # [r, n]
+    for count, name, given in ((len(centres), "centres", radii), (len(queries), "centres", reverse)):
+        if given is not None and len(given) != count:
+            raise ShapeError(f"{len(given)} radii for {count} {name}; each centre needs one")
     left, right = centred(queries, centres)
-    covering = torch.zeros(len(limits), len(left), dtype=torch.long, device=left.device)
-    reached = torch.zeros(len(limits), len(right), dtype=torch.bool, device=left.device)
-    sizes = right.square().sum(1)
+    forth = radii.reshape(len(centres), -1).square()
+    back = forth.new_zeros(len(queries), 0) if reverse is None else reverse.reshape(len(queries), -1).square()
+    # A query and a centre may be the very pair that gave a radius, whose root was squared again
+    forth, back = forth * (1 + 4e-16), back * (1 + 4e-16)
+    counts = [zeros(left, torch.long) for _ in forth.T] + [zeros(right, torch.long) for _ in back.T]
+    hits = [zeros(right, torch.bool) for _ in forth.T] + [zeros(left, torch.bool) for _ in back.T]
+    doubt = CARE * float(left.square().sum(1).max() + right.square().sum(1).max())
     for first in range(0, len(left), BLOCK):
-        block = left[first : first + BLOCK]
-        square = squared(block, right)
-        doubt = CARE * (block.square().sum(1)[:, None] + sizes)
-        for place, limit in enumerate(limits):
-            inside = square <= limit.float()
-            unsure = ((square - limit.float()).abs() <= doubt).nonzero()
-            for rows, columns in zip(unsure[:, 0].split(BLOCK), unsure[:, 1].split(BLOCK), strict=True):
-                exact = (queries[first + rows].double() - centres[columns].double()).square().sum(1)
-                # A query and a centre may be the very pair that gave the radius, whose root was squared again
-                inside[rows, columns] = exact <= limit[columns] * (1 + 4e-16)
-            covering[place, first : first + BLOCK] = inside.sum(1)
-            reached[place] |= inside.any(0)
-    return [Support(covering[place], reached[place]) for place in range(len(limits))]
+        rows = slice(first, first + BLOCK)
+        for second in range(0, len(right), BLOCK):
+            columns = slice(second, second + BLOCK)
+            square = squared(left[rows], right[columns])
+            for i in range(len(counts)):
+                turned = i >= forth.shape[1]
+                limit = back[rows, i - forth.shape[1]][:, None] if turned else forth[columns, i][None]
+                inside = square <= (limit + doubt).float()
+                # Only what lies near the limit is looked at again: few of the pairs within it
+                unsure = (inside & (square > (limit - doubt).float())).nonzero()
+                for some in unsure.split(BLOCK):
+                    difference = queries[first + some[:, 0]].double() - centres[second + some[:, 1]].double()
+                    bound = limit.expand(square.shape)[some[:, 0], some[:, 1]]
+                    inside[some[:, 0], some[:, 1]] = difference.square().sum(1) <= bound
+                inside = inside.T if turned else inside
+                into, onto = (columns, rows) if turned else (rows, columns)
+                counts[i][into] += inside.sum(1)
+                hits[i][onto] |= inside.any(0)
+    return [Support(covering, reached) for covering, reached in zip(counts, hits, strict=True)]
+
+
+def zeros(like: Tensor, dtype: torch.dtype) -> Tensor:
+    """A zero for each row of another tensor."""
+    return torch.zeros(len(like), dtype=dtype, device=like.device)
 
 
 def check(x: Float[Tensor, "m d"], y: Float[Tensor, "n d"]) -> None:

@@ -1,0 +1,460 @@
+"""sfumato.torchmetrics: equal to our own metrics, to torchmetrics' where it has one, and to itself however it is fed.
+
+torchmetrics' kernel distance draws subsets and its Inception Score shuffles by the global generator. So the first is
+compared where a subset is the whole set, and the second in one part, and in ten after our own shuffle.
+"""
+
+import copy
+import importlib
+import math
+import os
+import pickle
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+from torchmetrics.image import fid, inception, kid
+
+from sfumato import metrics
+from sfumato.errors import CapabilityError, ConfigError, DataError, DivergedError, SfumatoError, ShapeError
+from sfumato.features.lite0 import Lite0
+from sfumato.images import to_unit
+from sfumato.kinds import build, parse
+from sfumato.maths.gaussians import frechet
+from sfumato.maths.moments import Moments
+from sfumato.metrics.distribution import canonical
+from sfumato.tasks.base import Observation
+from sfumato.tasks.operators import Nothing
+from sfumato.torchmetrics import (
+    FeatureMetric,
+    FrechetDistance,
+    InceptionScore,
+    KernelDistance,
+    Memorisation,
+    ModuleFeatures,
+    PrecisionRecall,
+)
+
+EVERY = [FrechetDistance, KernelDistance, InceptionScore, PrecisionRecall, Memorisation]
+TWO_SIDED = [FrechetDistance, KernelDistance, PrecisionRecall, Memorisation]
+B4, HEAD = Lite0.Config(layer="b4"), Lite0.Config(layer="head")
+
+
+class Tiny(nn.Module):
+    """Vectors of 12 numbers: means of 4 x 4 cells, mixed. Float64 numbers that float32 can hold too."""
+
+    num_features = 12
+
+    def __init__(self, seed: int = 0, offset: float = 0.0) -> None:
+        super().__init__()
+        rng = torch.Generator().manual_seed(seed)
+        self.weight = nn.Parameter(torch.randn(48, 12, generator=rng, dtype=torch.float64) / 16)
+        self.offset = offset
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        cells = pixels.double().unflatten(3, (4, -1)).unflatten(2, (4, -1)).mean((3, 5)) / 64
+        return (cells.flatten(1) @ self.weight).float().double() + self.offset
+
+
+def images(seed: int, n: int = 70, high: int = 256) -> Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    light = torch.rand(n, 3, 4, 4, generator=rng).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    return (light * torch.rand(n, 3, 16, 16, generator=rng) * high).to(torch.uint8)
+
+
+MADE, REAL, TRAIN = images(0, 70, 220), images(1, 90), images(2, 80)
+
+
+def fed(metric: Any, made: Tensor = MADE, real: Tensor = REAL, train: Tensor = TRAIN, batch: int = 1000) -> Any:
+    if isinstance(metric, Memorisation):
+        for part in train.split(batch):
+            metric.update_train(part)
+    for part in made.split(batch):
+        metric.update(part, real=False)
+    for part in real.split(batch):
+        metric.update(part, real=True)
+    return metric
+
+
+def figures(answer: Any) -> list[float]:
+    return [float(value) for value in (answer.values() if isinstance(answer, dict) else [answer])]
+
+
+def same(one: Any, two: Any, rel: float = 1e-12) -> bool:
+    return figures(one) == pytest.approx(figures(two), rel=rel, abs=1e-15)
+
+
+def only(cls: type[FeatureMetric], **settings: Any) -> FeatureMetric:
+    return cls(Tiny(), **settings)
+
+
+@pytest.mark.parametrize(
+    ("cls", "kind", "feature", "settings"),
+    [
+        (FrechetDistance, "frechet", B4, {}),
+        (FrechetDistance, "frechet", "lite0", {}),  # 112 features of 90 images: the route of few images
+        (KernelDistance, "kernel", B4, {}),
+        (KernelDistance, "kernel", B4, {"subsets": 3, "subset_size": 20}),
+        (InceptionScore, "inception_score", HEAD, {"splits": 7}),
+        (PrecisionRecall, "support", B4, {"k": 2, "k_density": 4}),
+        (Memorisation, "memorisation", B4, {}),
+    ],
+)
+def test_the_figures_are_those_of_our_metrics(cls: Any, kind: str, feature: Any, settings: dict[str, int]) -> None:
+    table = {"kind": kind, "features": feature if isinstance(feature, str) else feature.model_dump(), **settings}
+    own = build(parse(metrics.Metric, table))
+    operator = Nothing(70, 16)
+    nothing = Observation(operator.forward(MADE.float()), operator, torch.ones_like(operator.known))
+    own.train(TRAIN)
+    own.update(MADE, REAL[:70], nothing)
+    metric = fed(cls(feature, **settings), MADE, REAL[:70], batch=32)
+    scores = own.scores()
+    assert figures(metric.compute()) == pytest.approx([score.value for score in scores], rel=1e-9)
+    assert metric.label == scores[0].label
+    assert figures(metric.compute())[0] != 0
+
+
+@pytest.mark.parametrize("n", [5, 12, 13, 70])
+def test_frechet_is_that_of_torchmetrics(n: int) -> None:
+    theirs = fed(fid.FrechetInceptionDistance(Tiny()), MADE[:n])
+    ours = fed(only(FrechetDistance), MADE[:n])
+    assert float(ours.compute()) == pytest.approx(float(theirs.compute()), rel=1e-9 if n > 12 else 1e-6)
+    floats = fed(only(FrechetDistance, normalize=True), to_unit(MADE[:n]), to_unit(REAL))
+    assert same(floats.compute(), ours.compute())  # theirs hands floats to a module of one's own
+
+
+@pytest.mark.filterwarnings("ignore:Metric `(Kernel|Inception)")
+def test_kernel_and_inception_score_are_those_of_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs: Any = fed(kid.KernelInceptionDistance(Tiny(), subsets=1, subset_size=70), MADE, REAL[:70])
+    assert same(fed(only(KernelDistance), MADE, REAL[:70]).compute(), theirs.compute()[0], 1e-9)
+    theirs = inception.InceptionScore(Tiny(), splits=1)
+    theirs.update(MADE)
+    monkeypatch.setattr(torch.Tensor, "std", lambda x: x.sum())  # which warns of one part
+    assert same(fed(only(InceptionScore, splits=1)).compute(), theirs.compute()[0], 1e-9)
+    monkeypatch.undo()
+    theirs = inception.InceptionScore(Tiny(), splits=10)
+    theirs.update(MADE)
+    theirs.features = [canonical(theirs.features[0])]
+    monkeypatch.setattr(torch, "randperm", lambda n, **_: torch.arange(n))
+    expected = theirs.compute()[0]
+    monkeypatch.undo()
+    assert same(fed(only(InceptionScore)).compute(), expected, 1e-9)
+
+
+def test_large_means_lose_no_digits() -> None:
+    far = Tiny(offset=1e6)
+    expected = frechet(Moments.of(Tiny()(MADE)), Moments.of(Tiny()(REAL)))
+    rounded = frechet(Moments.of(far(MADE)), Moments.of(far(REAL)))  # what 16 digits of the features themselves allow
+    for batch in (1, 9, 1000):
+        assert float(fed(FrechetDistance(far), batch=batch).compute()) == pytest.approx(rounded, rel=1e-9)
+    theirs = float(fed(fid.FrechetInceptionDistance(far)).compute())
+    assert abs(rounded - expected) < 1e-6 * expected < abs(theirs - expected)
+
+
+@pytest.mark.parametrize("cls", EVERY)
+def test_batches_order_and_copies_do_not_matter(cls: Any) -> None:
+    whole = fed(only(cls)).compute()
+    for batch in (1, 7, 12, 32):
+        assert same(fed(only(cls), batch=batch).compute(), whole, 1e-11)
+    turned = fed(only(cls), MADE.flip(0), REAL.flip(0), TRAIN.flip(0)).compute()
+    assert same(turned, whole, 1e-11)
+    half = fed(only(cls), MADE[:30], REAL[:40], TRAIN[:50], batch=16)
+    for other in (copy.deepcopy(half), pickle.loads(pickle.dumps(half)), half.clone()):
+        assert same(fed(other, MADE[30:], REAL[40:], TRAIN[50:]).compute(), whole, 1e-11)
+    assert not same(half.compute(), whole)
+    other = fed(only(cls), MADE[30:], REAL[40:], TRAIN[50:], batch=9)
+    other.merge_state(half)
+    assert same(other.compute(), whole, 1e-11)
+
+
+@pytest.mark.parametrize("cls", EVERY)
+def test_reset(cls: Any) -> None:
+    metric, whole = fed(only(cls)), fed(only(cls)).compute()
+    assert same(metric.compute(), whole)
+    metric.reset()
+    assert same(fed(metric).compute(), whole)  # nothing of the first time is left
+    metric.update(MADE[:20], real=False)
+    assert not same(metric.compute(), whole)  # and a figure is not remembered for too long
+
+
+@pytest.mark.parametrize("cls", TWO_SIDED)
+def test_real_images_may_stay(cls: Any) -> None:
+    metric = fed(only(cls, reset_real_features=False), images(5))
+    metric.compute()
+    for turn in range(2):
+        metric.reset()
+        with pytest.raises(ShapeError, match=r"no fake images; give some by update\(imgs, real=False\)"):
+            metric.side("fake")
+        metric.update(MADE, real=False)
+        assert same(metric.compute(), fed(only(cls)).compute()), turn
+    gone = fed(only(cls))
+    gone.reset()
+    gone.update(MADE, real=False)
+    with pytest.raises(ShapeError, match=r"no real images; give some by update\(imgs, real=True\)"):
+        gone.compute()
+
+
+@pytest.mark.parametrize("cls", EVERY)
+def test_forward_judges_the_batch_and_takes_it_in(cls: Any) -> None:
+    metric = only(cls, **({"splits": 5} if cls is InceptionScore else {}))
+    expected = fed(copy.deepcopy(metric), MADE[30:60]).compute()
+    if cls is Memorisation:
+        metric.update_train(TRAIN)
+    for part in REAL.split(40):
+        assert all(math.isnan(value) for value in figures(metric(part, real=True)))
+    assert all(math.isnan(value) for value in figures(metric(MADE[:1], real=False))) or cls is Memorisation
+    metric.update(MADE[1:30], real=False)
+    answer = metric(MADE[30:60], real=False)
+    assert same(answer, expected, 1e-11) and answer is metric._forward_cache
+    metric(MADE[60:], real=False)
+    assert same(metric.compute(), fed(copy.deepcopy(metric)).compute()) is False
+    whole = only(cls, **({"splits": 5} if cls is InceptionScore else {}))
+    assert same(metric.compute(), fed(whole).compute(), 1e-11)
+
+
+def test_the_inception_score_needs_no_real() -> None:
+    metric = only(InceptionScore)
+    metric.update(MADE[:40])
+    assert same(metric(MADE[40:]), metric(MADE[40:], real=False))
+    assert metric.fake_features[0].shape == (40, 12)
+
+
+def test_a_collection() -> None:
+    extractor = Tiny()
+    collection = MetricCollection({cls.__name__: cls(extractor) for cls in EVERY})
+    collection["Memorisation"].update_train(TRAIN)
+    for part in (REAL[:50], REAL[50:]):
+        collection.update(part, real=True)
+    collection(MADE[:33], real=False)  # forward in between, where KernelDistance and PrecisionRecall share a state
+    collection.update(MADE[33:], real=False)
+    assert ["KernelDistance", "PrecisionRecall"] in collection.compute_groups.values()
+    found = collection.compute()
+    assert {"FrechetDistance", "precision", "coverage", "auth_pct", "c_t"} <= set(found)
+    for cls in EVERY:
+        answer = fed(only(cls)).compute()
+        mine = {name: found[name] for name in answer} if isinstance(answer, dict) else found[cls.__name__]
+        assert same(mine, answer, 1e-11), cls
+    collection.reset()
+    assert not collection["KernelDistance"].real_features and not collection["PrecisionRecall"].fake_features
+
+
+def test_a_collection_does_not_mix_what_only_looks_alike() -> None:
+    # With real images first, neither score has any yet: their states are equally empty
+    one, two = Tiny(), Tiny(seed=1)
+    collection = MetricCollection({"one": InceptionScore(one), "two": InceptionScore(two)})
+    kept = MetricCollection(
+        {"kept": KernelDistance(one, reset_real_features=False), "not": KernelDistance(one), "pr": PrecisionRecall(one)}
+    )
+    for both in (collection, kept):
+        fed(both)
+    assert same(collection.compute()["two"], fed(InceptionScore(two)).compute())
+    assert not same(collection.compute()["two"], collection.compute()["one"])
+    kept.reset()
+    assert len(kept["kept"].real_features) == 1 and not kept["not"].real_features and not kept["pr"].real_features
+
+
+@pytest.mark.parametrize("cls", EVERY)
+def test_precision_and_weights_are_no_state(cls: Any) -> None:
+    metric, whole = fed(only(cls), batch=16), figures(fed(only(cls)).compute())
+    for cast in ("half", "double", "bfloat16"):
+        getattr(nn.ModuleList([metric]), cast)()
+    metric.to(torch.float16)
+    metric.set_dtype(torch.float16)
+    wanted = torch.float64 if cls is FrechetDistance else torch.float32
+    states = [getattr(metric, f"{side}_features") for side in cls.sides]
+    assert {x.dtype for state in states for x in ([state] if isinstance(state, Tensor) else state)} == {wanted}
+    assert figures(metric.compute()) == pytest.approx(whole, rel=1e-11)
+    assert metric.state_dict() == {} and list(metric.parameters()) == [] and list(metric.children()) == []
+    assert metric.feature.module.weight.dtype == torch.float64
+    assert metric.to("meta").told.device.type == "meta"
+    assert (metric.is_differentiable, metric.full_state_update) == (False, False)
+    assert cls.higher_is_better == (cls not in (FrechetDistance, KernelDistance))
+
+
+def test_state_can_be_saved_where_it_is_wanted() -> None:
+    for cls in EVERY:
+        metric, fresh = fed(only(cls), batch=40), only(cls)
+        metric.persistent(True)
+        fresh.load_state_dict(metric.state_dict())
+        assert same(fresh.compute() if fresh.update_called else fed(fresh, MADE[:0], REAL[:0], TRAIN[:0]).compute(), metric.compute())
+    metric = KernelDistance("lite0")
+    metric.update(MADE, real=False)
+    assert len(pickle.dumps(metric)) < 70 * 112 * 4 + 10_000
+
+
+def worker(rank: int, folder: str) -> None:
+    """One of two processes: unequal shares, then everything on one side only."""
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    made, real, train = ((x[:8], x[8:])[rank] for x in (MADE, REAL, TRAIN))
+    answers = {}
+    for cls in EVERY:
+        metric = fed(only(cls), made, real, train, batch=25)
+        first = metric.compute()
+        more = fed(metric, images(6), images(7), images(8)).compute()  # its own share came back after the first figure
+        lonely = only(cls)
+        if rank == 0:
+            fed(lonely, batch=25)
+        else:
+            lonely._update_count = 1  # or torchmetrics warns
+        answers[cls.__name__] = [first, more, lonely.compute()]
+    torch.save(answers, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes(tmp_path: Path) -> None:
+    mp.spawn(worker, (str(tmp_path),), nprocs=2)
+    answers = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    for cls in EVERY:
+        whole = fed(only(cls)).compute()
+        extra = [torch.cat([x, images(seed), images(seed)]) for x, seed in ((MADE, 6), (REAL, 7), (TRAIN, 8))]
+        more = fed(only(cls), *extra).compute()
+        for first, second, lonely in (answer[cls.__name__] for answer in answers):
+            assert same(first, whole, 1e-11) and same(second, more, 1e-11) and same(lonely, whole, 1e-11), cls
+
+
+class Nan(Tiny):
+    def forward(self, pixels: Tensor) -> Tensor:
+        return super().forward(pixels).index_fill(1, torch.tensor([3]), math.nan)
+
+
+class Flat(Tiny):
+    def forward(self, pixels: Tensor) -> Tensor:
+        return super().forward(pixels)[0]
+
+
+FLOATS = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("module", "settings", "imgs", "error", "match"),
+    [
+        (Tiny, {}, FLOATS, ShapeError, r"uint8; for floats set normalize=True; got torch.float32"),
+        (Tiny, {}, MADE.long(), ShapeError, "uint8.*got torch.int64"),
+        (Tiny, {}, MADE[0], ShapeError, r"\[N, C, H, W\].*\(3, 16, 16\)"),
+        (Tiny, {"normalize": True}, MADE, ShapeError, r"floats in \[0, 1\].*got torch.uint8"),
+        (Tiny, {"normalize": True}, FLOATS * 2 - 1, DataError, r"in \[0, 1\]; got -0\.99\d+ to 0\.99\d+; rescale or clamp"),
+        (Tiny, {"normalize": True}, FLOATS * 1.01, DataError, r"got .* to 1\.0\d+"),
+        (Tiny, {"normalize": True}, FLOATS.log() * 0, DataError, "rescale or clamp") if False else
+        (Tiny, {"normalize": True}, FLOATS * math.nan, DataError, "got nan to nan"),
+        (Nan, {}, MADE, DivergedError, "70 of 840 feature values are not finite"),
+        (Flat, {}, MADE, ShapeError, r"70 vectors of 12 numbers \(num_features\); got shape \(12,\)"),
+    ],
+)
+@pytest.mark.parametrize("cls", [FrechetDistance, KernelDistance])
+def test_bad_images(cls: Any, module: Any, settings: dict[str, Any], imgs: Tensor, error: Any, match: str) -> None:
+    metric = cls(module(), **settings)
+    with pytest.raises(error, match=match) as told:
+        metric.update(imgs, real=True)
+    assert "\n" not in str(told.value)
+    with pytest.raises(ShapeError, match="no real images"):
+        metric.side("real")  # nothing was taken in
+
+
+@pytest.mark.parametrize("cls", EVERY)
+@pytest.mark.parametrize("n", [0, 1])
+def test_too_few_images(cls: Any, n: int) -> None:
+    if cls is Memorisation and n == 1:
+        return  # one made image has a nearest training image
+    with pytest.raises(ShapeError, match="image|at least 2 vectors"):
+        fed(only(cls), MADE[:n]).compute()
+
+
+def test_bad_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="Linear has no num_features; set it"):
+        FrechetDistance(nn.Linear(2, 3))
+    with pytest.raises(ConfigError, match="unknown features kind 'lite9'"):
+        FrechetDistance("lite9")
+    with pytest.raises(ConfigError, match="dist_sync_on_step has no use"):
+        only(FrechetDistance, dist_sync_on_step=True)
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        only(PrecisionRecall, k=0)
+    with pytest.raises(ValueError, match="Unexpected keyword"):
+        only(FrechetDistance, k=3)
+    with pytest.raises(CapabilityError, match='layer = "head"'):
+        InceptionScore("lite0")
+    monkeypatch.setitem(sys.modules, "torchmetrics", None)
+    monkeypatch.delitem(sys.modules, "sfumato.torchmetrics")
+    with pytest.raises(CapabilityError, match=r"pip install 'sfumato\[torchmetrics\]'"):
+        importlib.import_module("sfumato.torchmetrics")
+
+
+def test_every_saved_level_survives() -> None:
+    from sfumato.torchmetrics import pixels_of
+
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    for floats in (to_unit(levels), to_unit(levels).double(), to_unit(levels).half()):
+        assert torch.equal(pixels_of(floats, normalize=True), levels)
+
+
+def test_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [only(cls).label for cls in EVERY] == ["FD-Tiny", "KD-Tiny", "IS-Tiny", "precision-Tiny", "AuthPct-Tiny"]
+    assert [cls("lite0").label for cls in (FrechetDistance, KernelDistance)] == ["FD-lite0", "KD-lite0"]
+    monkeypatch.setattr(ModuleFeatures, "graph_2015", True)
+    assert [only(cls).label for cls in EVERY[:3]] == ["FID-Tiny", "KID-Tiny", "IS-Tiny"]
+
+
+class Model(nn.Module):
+    """As in Lightning: metrics are attributes, validation runs in inference mode, and the model moves between precisions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Conv2d(3, 3, 1)
+        self.quality = MetricCollection([FrechetDistance(Tiny(), normalize=True), KernelDistance(Tiny(), normalize=True)])
+
+    def validation_step(self, batch: Tensor) -> None:
+        self.quality.update(batch, real=True)
+        self.quality.update(self.network(batch.half()).float().clamp(0, 1), real=False)
+
+    def on_validation_epoch_end(self) -> dict[str, Tensor]:
+        answer: dict[str, Tensor] = self.quality.compute()
+        self.quality.reset()
+        return answer
+
+
+def test_a_loop_like_lightning_s() -> None:
+    model = Model().half()
+    batches = list(to_unit(REAL).split(30))
+
+    def epoch() -> Iterator[dict[str, Tensor]]:
+        with torch.inference_mode():
+            for batch in batches:
+                model.validation_step(batch)
+            yield model.on_validation_epoch_end()
+
+    model.network.weight.data = torch.eye(3).half()[:, :, None, None]
+    model.network.bias.data.zero_()
+    (first,), (second,) = list(epoch()), list(epoch())
+    assert first["FrechetDistance"] == second["FrechetDistance"] and float(first["FrechetDistance"]) < 1e-9
+    model.network.weight.data *= 0.5
+    (third,) = list(epoch())
+    made = torch.cat([model.network(batch.half()).float().detach() for batch in batches])
+    expected = fed(FrechetDistance(Tiny(), normalize=True), made, torch.cat(batches)).compute()
+    assert same(third["FrechetDistance"], expected, 1e-9) and float(expected) > 1e-3
+    assert set(model.state_dict()) == {"network.weight", "network.bias"}
+    with torch.inference_mode():
+        model.validation_step(batches[0])
+    kept = pickle.loads(pickle.dumps(copy.deepcopy(model)))  # vectors of inference mode can be copied and added to
+    kept.quality.update(batches[1], real=True)
+    assert kept.quality["KernelDistance"].side("real").shape == (60, 12)
+
+
+def test_plots() -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    for cls in (FrechetDistance, PrecisionRecall):
+        figure, _ = fed(only(cls)).plot()
+        matplotlib.pyplot.close(figure)
+
+
+def test_every_error_is_ours() -> None:
+    assert issubclass(ShapeError, SfumatoError) and issubclass(DataError, SfumatoError)
