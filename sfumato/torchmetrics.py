@@ -121,7 +121,8 @@ class FeatureMetric(Metric):
 
     def read(self, state: Any) -> Any:
         """All images of one side as `judge` takes them; None where there are none."""
-        return dim_zero_cat(state) if len(state) else None  # already one tensor where processes were joined
+        vectors = dim_zero_cat(state) if len(state) else state  # already one tensor where processes were joined
+        return vectors if len(vectors) else None
 
     def judge(self, made: Any) -> list[float]:
         """The figures of these images against the state of the other sides."""
@@ -382,7 +383,7 @@ def joined(states: Any) -> Float64[Tensor, "d+2 d"]:
             step = mean_b - mean_a
             total = torch.empty_like(total)
             total[0], total[1] = a + b, mean_a + step * (b / (a + b))
-            total[2:] = scatter_a + scatter_b + torch.outer(step, step) * (a * b / (a + b))
+            torch.add(scatter_a, scatter_b, out=total[2:]).addr_(step, step, alpha=a * b / (a + b))
     return total
 
 

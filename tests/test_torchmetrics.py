@@ -1,7 +1,7 @@
 """sfumato.torchmetrics: equal to our own metrics, to torchmetrics' where it has one, and to itself however it is fed.
 
 torchmetrics' kernel distance draws subsets and its Inception Score shuffles by the global generator. So the first is
-compared where a subset is the whole set, and the second in one part, and in ten after our own shuffle.
+compared where a subset is the whole set, and the second after our own shuffle.
 """
 
 import copy
@@ -10,20 +10,21 @@ import math
 import os
 import pickle
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from matplotlib import pyplot
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.image import fid, inception, kid
 
-from sfumato import metrics
-from sfumato.errors import CapabilityError, ConfigError, DataError, DivergedError, SfumatoError, ShapeError
+from sfumato import metrics, torchmetrics
+from sfumato.errors import CapabilityError, ConfigError, DataError, DivergedError, ShapeError
 from sfumato.features.lite0 import Lite0
 from sfumato.images import to_unit
 from sfumato.kinds import build, parse
@@ -32,15 +33,7 @@ from sfumato.maths.moments import Moments
 from sfumato.metrics.distribution import canonical
 from sfumato.tasks.base import Observation
 from sfumato.tasks.operators import Nothing
-from sfumato.torchmetrics import (
-    FeatureMetric,
-    FrechetDistance,
-    InceptionScore,
-    KernelDistance,
-    Memorisation,
-    ModuleFeatures,
-    PrecisionRecall,
-)
+from sfumato.torchmetrics import FrechetDistance, InceptionScore, KernelDistance, Memorisation, PrecisionRecall
 
 EVERY = [FrechetDistance, KernelDistance, InceptionScore, PrecisionRecall, Memorisation]
 TWO_SIDED = [FrechetDistance, KernelDistance, PrecisionRecall, Memorisation]
@@ -73,9 +66,8 @@ MADE, REAL, TRAIN = images(0, 70, 220), images(1, 90), images(2, 80)
 
 
 def fed(metric: Any, made: Tensor = MADE, real: Tensor = REAL, train: Tensor = TRAIN, batch: int = 1000) -> Any:
-    if isinstance(metric, Memorisation):
-        for part in train.split(batch):
-            metric.update_train(part)
+    for part in train.split(batch) if isinstance(metric, Memorisation) else ():
+        metric.update_train(part)
     for part in made.split(batch):
         metric.update(part, real=False)
     for part in real.split(batch):
@@ -91,7 +83,12 @@ def same(one: Any, two: Any, rel: float = 1e-12) -> bool:
     return figures(one) == pytest.approx(figures(two), rel=rel, abs=1e-15)
 
 
-def only(cls: type[FeatureMetric], **settings: Any) -> FeatureMetric:
+def near(cls: type[torchmetrics.FeatureMetric]) -> float:
+    """Vectors in another order: kernels of float32 vectors are multiplied in float32, all else is float64."""
+    return 2e-5 if cls is KernelDistance else 1e-11
+
+
+def only(cls: type[torchmetrics.FeatureMetric], **settings: Any) -> torchmetrics.FeatureMetric:
     return cls(Tiny(), **settings)
 
 
@@ -117,8 +114,7 @@ def test_the_figures_are_those_of_our_metrics(cls: Any, kind: str, feature: Any,
     metric = fed(cls(feature, **settings), MADE, REAL[:70], batch=32)
     scores = own.scores()
     assert figures(metric.compute()) == pytest.approx([score.value for score in scores], rel=1e-9)
-    assert metric.label == scores[0].label
-    assert figures(metric.compute())[0] != 0
+    assert metric.label == scores[0].label and scores[0].value != 0
 
 
 @pytest.mark.parametrize("n", [5, 12, 13, 70])
@@ -128,30 +124,31 @@ def test_frechet_is_that_of_torchmetrics(n: int) -> None:
     assert float(ours.compute()) == pytest.approx(float(theirs.compute()), rel=1e-9 if n > 12 else 1e-6)
     floats = fed(only(FrechetDistance, normalize=True), to_unit(MADE[:n]), to_unit(REAL))
     assert same(floats.compute(), ours.compute())  # theirs hands floats to a module of one's own
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    for unit in (to_unit(levels), to_unit(levels).double(), to_unit(levels).half()):
+        assert torch.equal(torchmetrics.pixels_of(unit, normalize=True), levels)
 
 
 @pytest.mark.filterwarnings("ignore:Metric `(Kernel|Inception)")
 def test_kernel_and_inception_score_are_those_of_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs: Any = fed(kid.KernelInceptionDistance(Tiny(), subsets=1, subset_size=70), MADE, REAL[:70])
-    assert same(fed(only(KernelDistance), MADE, REAL[:70]).compute(), theirs.compute()[0], 1e-9)
-    theirs = inception.InceptionScore(Tiny(), splits=1)
-    theirs.update(MADE)
-    monkeypatch.setattr(torch.Tensor, "std", lambda x: x.sum())  # which warns of one part
-    assert same(fed(only(InceptionScore, splits=1)).compute(), theirs.compute()[0], 1e-9)
-    monkeypatch.undo()
-    theirs = inception.InceptionScore(Tiny(), splits=10)
-    theirs.update(MADE)
-    theirs.features = [canonical(theirs.features[0])]
-    monkeypatch.setattr(torch, "randperm", lambda n, **_: torch.arange(n))
-    expected = theirs.compute()[0]
-    monkeypatch.undo()
-    assert same(fed(only(InceptionScore)).compute(), expected, 1e-9)
+    assert same(fed(only(KernelDistance), MADE, REAL[:70]).compute(), theirs.compute()[0], near(KernelDistance))
+    for splits in (1, 10):
+        theirs = inception.InceptionScore(Tiny(), splits=splits)
+        theirs.update(MADE)
+        theirs.features = [canonical(theirs.features[0])]
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "randperm", lambda n, **_: torch.arange(n))
+            patch.setattr(torch.Tensor, "std", lambda x: x.sum())  # which warns of one part
+            expected = theirs.compute()[0]
+        assert same(fed(only(InceptionScore, splits=splits)).compute(), expected, 1e-9)
 
 
 def test_large_means_lose_no_digits() -> None:
     far = Tiny(offset=1e6)
-    expected = frechet(Moments.of(Tiny()(MADE)), Moments.of(Tiny()(REAL)))
-    rounded = frechet(Moments.of(far(MADE)), Moments.of(far(REAL)))  # what 16 digits of the features themselves allow
+    with torch.no_grad():
+        expected = frechet(Moments.of(Tiny()(MADE)), Moments.of(Tiny()(REAL)))
+        rounded = frechet(Moments.of(far(MADE)), Moments.of(far(REAL)))  # 16 digits of the features themselves
     for batch in (1, 9, 1000):
         assert float(fed(FrechetDistance(far), batch=batch).compute()) == pytest.approx(rounded, rel=1e-9)
     theirs = float(fed(fid.FrechetInceptionDistance(far)).compute())
@@ -162,16 +159,15 @@ def test_large_means_lose_no_digits() -> None:
 def test_batches_order_and_copies_do_not_matter(cls: Any) -> None:
     whole = fed(only(cls)).compute()
     for batch in (1, 7, 12, 32):
-        assert same(fed(only(cls), batch=batch).compute(), whole, 1e-11)
-    turned = fed(only(cls), MADE.flip(0), REAL.flip(0), TRAIN.flip(0)).compute()
-    assert same(turned, whole, 1e-11)
+        assert same(fed(only(cls), batch=batch).compute(), whole, near(cls))
+    assert same(fed(only(cls), MADE.flip(0), REAL.flip(0), TRAIN.flip(0)).compute(), whole, near(cls))
     half = fed(only(cls), MADE[:30], REAL[:40], TRAIN[:50], batch=16)
     for other in (copy.deepcopy(half), pickle.loads(pickle.dumps(half)), half.clone()):
-        assert same(fed(other, MADE[30:], REAL[40:], TRAIN[50:]).compute(), whole, 1e-11)
+        assert same(fed(other, MADE[30:], REAL[40:], TRAIN[50:]).compute(), whole, near(cls))
     assert not same(half.compute(), whole)
     other = fed(only(cls), MADE[30:], REAL[40:], TRAIN[50:], batch=9)
     other.merge_state(half)
-    assert same(other.compute(), whole, 1e-11)
+    assert same(other.compute(), whole, near(cls))
 
 
 @pytest.mark.parametrize("cls", EVERY)
@@ -204,7 +200,9 @@ def test_real_images_may_stay(cls: Any) -> None:
 @pytest.mark.parametrize("cls", EVERY)
 def test_forward_judges_the_batch_and_takes_it_in(cls: Any) -> None:
     metric = only(cls, **({"splits": 5} if cls is InceptionScore else {}))
-    expected = fed(copy.deepcopy(metric), MADE[30:60]).compute()
+    whole, expected = fed(metric.clone()).compute(), fed(metric.clone(), MADE[30:60]).compute()
+    if cls is InceptionScore:
+        assert same(metric.clone()(MADE[30:60]), expected)  # it needs no word of what is real
     if cls is Memorisation:
         metric.update_train(TRAIN)
     for part in REAL.split(40):
@@ -212,18 +210,9 @@ def test_forward_judges_the_batch_and_takes_it_in(cls: Any) -> None:
     assert all(math.isnan(value) for value in figures(metric(MADE[:1], real=False))) or cls is Memorisation
     metric.update(MADE[1:30], real=False)
     answer = metric(MADE[30:60], real=False)
-    assert same(answer, expected, 1e-11) and answer is metric._forward_cache
+    assert same(answer, expected, near(cls)) and answer is metric._forward_cache
     metric(MADE[60:], real=False)
-    assert same(metric.compute(), fed(copy.deepcopy(metric)).compute()) is False
-    whole = only(cls, **({"splits": 5} if cls is InceptionScore else {}))
-    assert same(metric.compute(), fed(whole).compute(), 1e-11)
-
-
-def test_the_inception_score_needs_no_real() -> None:
-    metric = only(InceptionScore)
-    metric.update(MADE[:40])
-    assert same(metric(MADE[40:]), metric(MADE[40:], real=False))
-    assert metric.fake_features[0].shape == (40, 12)
+    assert same(metric.compute(), whole, near(cls))
 
 
 def test_a_collection() -> None:
@@ -240,7 +229,7 @@ def test_a_collection() -> None:
     for cls in EVERY:
         answer = fed(only(cls)).compute()
         mine = {name: found[name] for name in answer} if isinstance(answer, dict) else found[cls.__name__]
-        assert same(mine, answer, 1e-11), cls
+        assert same(mine, answer, near(cls)), cls
     collection.reset()
     assert not collection["KernelDistance"].real_features and not collection["PrecisionRecall"].fake_features
 
@@ -249,9 +238,8 @@ def test_a_collection_does_not_mix_what_only_looks_alike() -> None:
     # With real images first, neither score has any yet: their states are equally empty
     one, two = Tiny(), Tiny(seed=1)
     collection = MetricCollection({"one": InceptionScore(one), "two": InceptionScore(two)})
-    kept = MetricCollection(
-        {"kept": KernelDistance(one, reset_real_features=False), "not": KernelDistance(one), "pr": PrecisionRecall(one)}
-    )
+    stays = KernelDistance(one, reset_real_features=False)
+    kept = MetricCollection({"kept": stays, "not": KernelDistance(one), "pr": PrecisionRecall(one)})
     for both in (collection, kept):
         fed(both)
     assert same(collection.compute()["two"], fed(InceptionScore(two)).compute())
@@ -270,7 +258,7 @@ def test_precision_and_weights_are_no_state(cls: Any) -> None:
     wanted = torch.float64 if cls is FrechetDistance else torch.float32
     states = [getattr(metric, f"{side}_features") for side in cls.sides]
     assert {x.dtype for state in states for x in ([state] if isinstance(state, Tensor) else state)} == {wanted}
-    assert figures(metric.compute()) == pytest.approx(whole, rel=1e-11)
+    assert figures(metric.compute()) == pytest.approx(whole, rel=1e-9)
     assert metric.state_dict() == {} and list(metric.parameters()) == [] and list(metric.children()) == []
     assert metric.feature.module.weight.dtype == torch.float64
     assert metric.to("meta").told.device.type == "meta"
@@ -283,7 +271,8 @@ def test_state_can_be_saved_where_it_is_wanted() -> None:
         metric, fresh = fed(only(cls), batch=40), only(cls)
         metric.persistent(True)
         fresh.load_state_dict(metric.state_dict())
-        assert same(fresh.compute() if fresh.update_called else fed(fresh, MADE[:0], REAL[:0], TRAIN[:0]).compute(), metric.compute())
+        fed(fresh, MADE[:0], REAL[:0], TRAIN[:0])  # a batch of nothing adds nothing
+        assert same(fresh.compute(), metric.compute())
     metric = KernelDistance("lite0")
     metric.update(MADE, real=False)
     assert len(pickle.dumps(metric)) < 70 * 112 * 4 + 10_000
@@ -318,12 +307,8 @@ def test_two_processes(tmp_path: Path) -> None:
         extra = [torch.cat([x, images(seed), images(seed)]) for x, seed in ((MADE, 6), (REAL, 7), (TRAIN, 8))]
         more = fed(only(cls), *extra).compute()
         for first, second, lonely in (answer[cls.__name__] for answer in answers):
-            assert same(first, whole, 1e-11) and same(second, more, 1e-11) and same(lonely, whole, 1e-11), cls
-
-
-class Nan(Tiny):
-    def forward(self, pixels: Tensor) -> Tensor:
-        return super().forward(pixels).index_fill(1, torch.tensor([3]), math.nan)
+            assert same(first, whole, near(cls)) and same(lonely, whole, near(cls)), cls
+            assert same(second, more, near(cls)), cls
 
 
 class Flat(Tiny):
@@ -331,27 +316,26 @@ class Flat(Tiny):
         return super().forward(pixels)[0]
 
 
-FLOATS = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+FLOATS, UNIT = to_unit(MADE), {"normalize": True}
 
 
 @pytest.mark.parametrize(
     ("module", "settings", "imgs", "error", "match"),
     [
-        (Tiny, {}, FLOATS, ShapeError, r"uint8; for floats set normalize=True; got torch.float32"),
-        (Tiny, {}, MADE.long(), ShapeError, "uint8.*got torch.int64"),
-        (Tiny, {}, MADE[0], ShapeError, r"\[N, C, H, W\].*\(3, 16, 16\)"),
-        (Tiny, {"normalize": True}, MADE, ShapeError, r"floats in \[0, 1\].*got torch.uint8"),
-        (Tiny, {"normalize": True}, FLOATS * 2 - 1, DataError, r"in \[0, 1\]; got -0\.99\d+ to 0\.99\d+; rescale or clamp"),
-        (Tiny, {"normalize": True}, FLOATS * 1.01, DataError, r"got .* to 1\.0\d+"),
-        (Tiny, {"normalize": True}, FLOATS.log() * 0, DataError, "rescale or clamp") if False else
-        (Tiny, {"normalize": True}, FLOATS * math.nan, DataError, "got nan to nan"),
-        (Nan, {}, MADE, DivergedError, "70 of 840 feature values are not finite"),
-        (Flat, {}, MADE, ShapeError, r"70 vectors of 12 numbers \(num_features\); got shape \(12,\)"),
+        (Tiny(), {}, FLOATS, ShapeError, r"uint8; for floats set normalize=True; got torch.float32"),
+        (Tiny(), {}, MADE.long(), ShapeError, "uint8.*got torch.int64"),
+        (Tiny(), {}, MADE[0], ShapeError, r"\[N, C, H, W\].*\(3, 16, 16\)"),
+        (Tiny(), UNIT, MADE, ShapeError, r"floats in \[0, 1\].*got torch.uint8"),
+        (Tiny(), UNIT, FLOATS * 2 - 1, DataError, r"in \[0, 1\]; got -1 to 0\.\d+; rescale or clamp them"),
+        (Tiny(), UNIT, FLOATS * 1.2, DataError, r"got 0 to 1\.0\d+"),
+        (Tiny(), UNIT, FLOATS * math.nan, DataError, "got nan to nan"),
+        (Tiny(offset=math.nan), {}, MADE, DivergedError, "840 of 840 feature values are not finite"),
+        (Flat(), {}, MADE, ShapeError, r"70 vectors of 12 numbers \(num_features\); got shape \(12,\)"),
     ],
 )
 @pytest.mark.parametrize("cls", [FrechetDistance, KernelDistance])
 def test_bad_images(cls: Any, module: Any, settings: dict[str, Any], imgs: Tensor, error: Any, match: str) -> None:
-    metric = cls(module(), **settings)
+    metric = cls(module, **settings)
     with pytest.raises(error, match=match) as told:
         metric.update(imgs, real=True)
     assert "\n" not in str(told.value)
@@ -360,45 +344,43 @@ def test_bad_images(cls: Any, module: Any, settings: dict[str, Any], imgs: Tenso
 
 
 @pytest.mark.parametrize("cls", EVERY)
-@pytest.mark.parametrize("n", [0, 1])
-def test_too_few_images(cls: Any, n: int) -> None:
-    if cls is Memorisation and n == 1:
-        return  # one made image has a nearest training image
-    with pytest.raises(ShapeError, match="image|at least 2 vectors"):
-        fed(only(cls), MADE[:n]).compute()
+def test_too_few_images(cls: Any) -> None:
+    with pytest.raises(ShapeError, match="no fake images"):
+        fed(only(cls), MADE[:0]).compute()
+    one = {"train": TRAIN[:0]} if cls is Memorisation else {"made": MADE[:1]}
+    with pytest.raises(ShapeError, match=r"1 image has no|at least 2 vec|as many images|more images|no train images"):
+        fed(only(cls), **one).compute()
 
 
-def test_bad_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="Linear has no num_features; set it"):
-        FrechetDistance(nn.Linear(2, 3))
-    with pytest.raises(ConfigError, match="unknown features kind 'lite9'"):
-        FrechetDistance("lite9")
-    with pytest.raises(ConfigError, match="dist_sync_on_step has no use"):
-        only(FrechetDistance, dist_sync_on_step=True)
-    with pytest.raises(ValueError, match="greater than or equal to 1"):
-        only(PrecisionRecall, k=0)
-    with pytest.raises(ValueError, match="Unexpected keyword"):
-        only(FrechetDistance, k=3)
-    with pytest.raises(CapabilityError, match='layer = "head"'):
-        InceptionScore("lite0")
+@pytest.mark.parametrize(
+    ("cls", "feature", "settings", "error", "match"),
+    [
+        (FrechetDistance, nn.Linear(2, 3), {}, ConfigError, "Linear has no num_features; set it"),
+        (FrechetDistance, "lite9", {}, ConfigError, "unknown features kind 'lite9'"),
+        (FrechetDistance, Tiny(), {"dist_sync_on_step": True}, ConfigError, "dist_sync_on_step has no use"),
+        (FrechetDistance, Tiny(), {"k": 3}, ValueError, "Unexpected keyword"),
+        (PrecisionRecall, Tiny(), {"k": 0}, ValueError, "greater than or equal to 1"),
+        (InceptionScore, "lite0", {}, CapabilityError, 'layer = "head"'),
+    ],
+)
+def test_bad_settings(cls: Any, feature: Any, settings: dict[str, Any], error: Any, match: str) -> None:
+    with pytest.raises(error, match=match):
+        cls(feature, **settings)
+
+
+def test_without_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     monkeypatch.delitem(sys.modules, "sfumato.torchmetrics")
     with pytest.raises(CapabilityError, match=r"pip install 'sfumato\[torchmetrics\]'"):
         importlib.import_module("sfumato.torchmetrics")
 
 
-def test_every_saved_level_survives() -> None:
-    from sfumato.torchmetrics import pixels_of
-
-    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    for floats in (to_unit(levels), to_unit(levels).double(), to_unit(levels).half()):
-        assert torch.equal(pixels_of(floats, normalize=True), levels)
-
-
-def test_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_and_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    matplotlib.use("Agg")
+    for cls in (FrechetDistance, PrecisionRecall):
+        pyplot.close(fed(only(cls)).plot()[0])
     assert [only(cls).label for cls in EVERY] == ["FD-Tiny", "KD-Tiny", "IS-Tiny", "precision-Tiny", "AuthPct-Tiny"]
-    assert [cls("lite0").label for cls in (FrechetDistance, KernelDistance)] == ["FD-lite0", "KD-lite0"]
-    monkeypatch.setattr(ModuleFeatures, "graph_2015", True)
+    monkeypatch.setattr(torchmetrics.ModuleFeatures, "graph_2015", True)
     assert [only(cls).label for cls in EVERY[:3]] == ["FID-Tiny", "KID-Tiny", "IS-Tiny"]
 
 
@@ -408,7 +390,7 @@ class Model(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.network = nn.Conv2d(3, 3, 1)
-        self.quality = MetricCollection([FrechetDistance(Tiny(), normalize=True), KernelDistance(Tiny(), normalize=True)])
+        self.quality = MetricCollection([cls(Tiny(), normalize=True) for cls in (FrechetDistance, KernelDistance)])
 
     def validation_step(self, batch: Tensor) -> None:
         self.quality.update(batch, real=True)
@@ -421,21 +403,20 @@ class Model(nn.Module):
 
 
 def test_a_loop_like_lightning_s() -> None:
-    model = Model().half()
-    batches = list(to_unit(REAL).split(30))
-
-    def epoch() -> Iterator[dict[str, Tensor]]:
-        with torch.inference_mode():
-            for batch in batches:
-                model.validation_step(batch)
-            yield model.on_validation_epoch_end()
-
+    model, batches = Model().half(), to_unit(REAL).split(30)
     model.network.weight.data = torch.eye(3).half()[:, :, None, None]
     model.network.bias.data.zero_()
-    (first,), (second,) = list(epoch()), list(epoch())
+
+    @torch.inference_mode()
+    def epoch() -> dict[str, Tensor]:
+        for batch in batches:
+            model.validation_step(batch)
+        return model.on_validation_epoch_end()
+
+    first, second = epoch(), epoch()
     assert first["FrechetDistance"] == second["FrechetDistance"] and float(first["FrechetDistance"]) < 1e-9
     model.network.weight.data *= 0.5
-    (third,) = list(epoch())
+    third = epoch()
     made = torch.cat([model.network(batch.half()).float().detach() for batch in batches])
     expected = fed(FrechetDistance(Tiny(), normalize=True), made, torch.cat(batches)).compute()
     assert same(third["FrechetDistance"], expected, 1e-9) and float(expected) > 1e-3
@@ -445,16 +426,3 @@ def test_a_loop_like_lightning_s() -> None:
     kept = pickle.loads(pickle.dumps(copy.deepcopy(model)))  # vectors of inference mode can be copied and added to
     kept.quality.update(batches[1], real=True)
     assert kept.quality["KernelDistance"].side("real").shape == (60, 12)
-
-
-def test_plots() -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    for cls in (FrechetDistance, PrecisionRecall):
-        figure, _ = fed(only(cls)).plot()
-        matplotlib.pyplot.close(figure)
-
-
-def test_every_error_is_ours() -> None:
-    assert issubclass(ShapeError, SfumatoError) and issubclass(DataError, SfumatoError)

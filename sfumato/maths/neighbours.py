@@ -16,6 +16,7 @@ from sfumato.errors import ShapeError
 from sfumato.maths.moments import finite
 
 BLOCK = 1024  # rows and columns of one block of pairs: 4 MB, which a processor's cache holds
+FEW = 16  # queries whose candidates are looked at together in float64, in the cache again
 SPARE = 4  # candidates beyond the k-th that float64 looks at again
 CARE = 64 * torch.finfo(torch.float32).eps  # of |a|^2 + |b|^2: errors of a float32 squared distance stay below
 
@@ -163,7 +164,9 @@ def check(x: Float[Tensor, "m d"], y: Float[Tensor, "n d"]) -> None:
 def centred(x: Float[Tensor, "m d"], y: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "m d"], Float[Tensor, "n d"]]:
     """Both without the mean of y, in float32: distances stay, and there is less to cancel."""
     mean = y.double().mean(0)
-    return (x.double() - mean).float(), (y.double() - mean).float()
+    if x.dtype == y.dtype == torch.float32:
+        mean = mean.float()  # any constant will do, as long as it is the same for both
+    return (x - mean).float(), (y - mean).float()
 
 
 def squared(x: Float[Tensor, "m d"], y: Float[Tensor, "n d"]) -> Float[Tensor, "m n"]:
@@ -176,7 +179,10 @@ def exactly(
     queries: Float[Tensor, "m d"], candidates: Float[Tensor, "n d"], index: Int[Tensor, "m k"]
 ) -> Float64[Tensor, "m k"]:
     """sum (query - candidate)^2 in float64 for the candidates of each query."""
-    columns = [
-        (queries.double() - candidates[places].double()).square().sum(1) for places in index.T
-    ]  # one neighbour at a time: m d numbers and not m k d
-    return torch.stack(columns, 1)
+    square = torch.empty(index.shape, dtype=torch.float64, device=queries.device)
+    for first in range(0, len(queries), FEW):
+        rows = slice(first, first + FEW)
+        difference = candidates[index[rows]].double()
+        difference -= queries[rows, None]
+        square[rows] = difference.square_().sum(2)
+    return square
