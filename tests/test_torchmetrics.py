@@ -15,8 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from matplotlib import pyplot
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
@@ -119,8 +117,8 @@ def test_frechet_is_that_of_torchmetrics(n: int) -> None:
     floats = fed(only(FrechetDistance, normalize=True), to_unit(MADE[:n]), to_unit(REAL))
     assert same(floats.compute(), ours.compute())  # theirs hands floats to a module of one's own
     levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    for unit in (to_unit(levels), to_unit(levels).double(), to_unit(levels).half()):
-        assert torch.equal(torchmetrics.pixels_of(unit, normalize=True), levels)
+    for dtype in (torch.float32, torch.float64, torch.float16):
+        assert torch.equal(torchmetrics.pixels_of(to_unit(levels).to(dtype), normalize=True), levels)
 
 
 @pytest.mark.filterwarnings("ignore:Metric `(Kernel|Inception)")
@@ -179,8 +177,9 @@ def test_reset(cls: Any) -> None:
             stays.side("fake")
         stays.update(MADE, real=False)
         assert same(fed(metric).compute(), whole) and same(stays.compute(), whole)  # nothing too much is left
-    metric.update(MADE[:20], real=False)
-    assert not same(metric.compute(), whole)  # and a figure is not remembered for too long
+    if cls is Memorisation:  # and a figure is not remembered for too long
+        stays.update_train(MADE)
+        assert not same(stays.compute(), whole)
     metric.reset()
     if cls is not InceptionScore:
         with pytest.raises(ShapeError, match=r"no real images; give some by update\(imgs, real=True\)"):
@@ -215,11 +214,9 @@ def test_a_collection() -> None:
     collection.update(MADE[33:], real=False)
     assert ["KernelDistance", "PrecisionRecall"] in collection.compute_groups.values()
     found = collection.compute()
-    assert {"FrechetDistance", "precision", "coverage", "auth_pct", "c_t"} <= set(found)
     for cls in EVERY:
         answer = fed(only(cls)).compute()
-        mine = {name: found[name] for name in answer} if isinstance(answer, dict) else found[cls.__name__]
-        assert same(mine, answer, near(cls)), cls
+        assert same({name: found[name] for name in cls.outputs or [cls.__name__]}, answer, near(cls)), cls
 
 
 def test_a_collection_does_not_mix_what_only_looks_alike() -> None:
@@ -237,19 +234,19 @@ def test_a_collection_does_not_mix_what_only_looks_alike() -> None:
 @pytest.mark.parametrize("cls", EVERY)
 def test_precision_and_weights_are_no_state(cls: Any) -> None:
     metric, whole = fed(only(cls), batch=16), figures(fed(only(cls)).compute())
-    for cast in ("half", "double", "bfloat16"):
-        getattr(nn.ModuleList([metric]), cast)()
-    metric.to(torch.float16)
-    metric.set_dtype(torch.float16)
+    metric.vectors(MADE)
+    nn.ModuleList([metric]).half().double().bfloat16()
+    metric.to(torch.float16).set_dtype(torch.float16)
     wanted = torch.float64 if cls is FrechetDistance else torch.float32
     states = [getattr(metric, f"{side}_features") for side in cls.sides]
     assert {x.dtype for state in states for x in ([state] if isinstance(state, Tensor) else state)} == {wanted}
     assert figures(metric.compute()) == pytest.approx(whole, rel=1e-9)
     assert metric.state_dict() == {} and list(metric.parameters()) == [] and list(metric.children()) == []
-    assert metric.feature.module.weight.dtype == torch.float64
-    assert metric.to("meta").told.device.type == "meta"
-    assert (metric.is_differentiable, metric.full_state_update) == (False, False)
-    assert cls.higher_is_better == (cls not in (FrechetDistance, KernelDistance))
+    assert metric.feature.module.weight.dtype == torch.float64 and not metric.feature.module.training
+    metric.feature.module.weight.data.neg_()  # a module may change, and its vectors then do
+    assert not torch.equal(metric.vectors(MADE), Tiny()(MADE)) and metric.to("meta").told.device.type == "meta"
+    higher = cls not in (FrechetDistance, KernelDistance)
+    assert (cls.higher_is_better, cls.is_differentiable, cls.full_state_update) == (higher, False, False)
 
 
 def test_state_can_be_saved_where_it_is_wanted() -> None:
@@ -259,16 +256,14 @@ def test_state_can_be_saved_where_it_is_wanted() -> None:
         fresh.load_state_dict(metric.state_dict())
         fed(fresh, MADE[:0], REAL[:0], TRAIN[:0])  # a batch of nothing adds nothing
         assert same(fresh.compute(), metric.compute())
-    metric = KernelDistance("lite0")
-    metric.update(MADE, real=False)
-    assert len(pickle.dumps(metric)) < 70 * 112 * 4 + 10_000
+    assert len(pickle.dumps(KernelDistance("lite0"))) < 10_000
 
 
 def worker(rank: int, folder: str) -> None:
     """One of two processes: unequal shares, then everything on one side only."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     made, real, train = ((x[:8], x[8:])[rank] for x in (MADE, REAL, TRAIN))
     answers = {}
     for cls in EVERY:
@@ -279,11 +274,11 @@ def worker(rank: int, folder: str) -> None:
         lonely._update_count = 1  # or torchmetrics warns in the process without images
         answers[cls.__name__] = [first, more, lonely.compute()]
     torch.save(answers, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    torch.distributed.destroy_process_group()
 
 
 def test_two_processes(tmp_path: Path) -> None:
-    mp.spawn(worker, (str(tmp_path),), nprocs=2)
+    torch.multiprocessing.spawn(worker, (str(tmp_path),), nprocs=2)
     answers = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     for cls in EVERY:
         whole = fed(only(cls)).compute()

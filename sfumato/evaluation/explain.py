@@ -150,7 +150,9 @@ def entry(evaluation: Evaluation, request: Request, key: str) -> Any:
     value = getattr(request, key)
     if key in ("made", "real", "train", "masks") and value is not None:
         path = Path(value).expanduser()
-        return str(path.resolve()) if path.exists() else value
+        value = str(path.resolve()) if path.exists() else value
+        split = {"made": evaluation.made, "real": evaluation.real}.get(key, {}).get("split", "not said")
+        return value if split == "not said" else f"{value} ({split} part)"
     if key == "seed":
         return None if "model" not in evaluation.made else value
     if key == "filter":

@@ -139,4 +139,6 @@ def fetched() -> Path:
         return Path(pooch.retrieve(URL, known_hash=f"sha256:{DIGEST}", fname=FILE, path=cache))
     except (OSError, ValueError) as error:  # requests' errors are OSError; pooch's for another hash is ValueError
         what = f"cannot fetch {FILE} ({type(error).__name__})"
-        raise WeightsError(f"{what}; bring it from {URL} to {cache}, or set features.path") from None
+        raise WeightsError(
+            f"{what}; bring it from {URL} to {cache}, or set features.path, or use lite0, which needs none"
+        ) from None

@@ -65,13 +65,25 @@ class InceptionScore(DistributionMetric):
         """IS or IS-<features>."""
         return self.features.called("IS", "IS")
 
-    def judge(self, made: Sample, real: Sample, train: Sample | None = None) -> list[Score]:
+    def prepare(self, device: torch.device) -> None:
+        super().prepare(device)
+        self.classifier.logits(torch.zeros(1, self.features.dim))  # lite0 has a classifier behind its last layer only
+
+    @property
+    def classifier(self) -> Classifies:
+        """The features, which must end in a classifier.
+
+        Raises: CapabilityError: they do not.
+        """
         if not isinstance(self.features, Classifies):
             raise CapabilityError(
                 f"the Inception Score needs features with a classifier: inception, lite0 with layer head, or classifier;"
                 f" not {self.config.features.kind}"
             )
-        values = inception_score(self.features.logits(canonical(made.needed(self.label))), self.config.splits)
+        return self.features
+
+    def judge(self, made: Sample, real: Sample, train: Sample | None = None) -> list[Score]:
+        values = inception_score(self.classifier.logits(canonical(made.needed(self.label))), self.config.splits)
         spread = float(values.std()) if len(values) > 1 else None
         student = 2.262 if len(values) == 10 else Z95
         half = None if spread is None else student * spread / math.sqrt(len(values))

@@ -167,7 +167,7 @@ def test_enough_images_are_not_warned_of() -> None:
     x = torch.randint(0, 256, (2, 2048, 3, 2, 2), dtype=torch.uint8, generator=rng)
     metric = [{"kind": "frechet", "replicates": 0, "context": False}]
     enough = compare(x[0], x[1], metric, features=Probe.Config(), cache=False)
-    assert "warnings" not in enough.scores[0].card
+    assert not enough.scores[0].card.get("warnings")
     for made, real in ((x[0, :2047], x[1]), (x[0], x[1, :2047])):
         few = compare(made, real, metric, features=Probe.Config(), cache=False).scores[0].card["warnings"]
         assert any("2047 images: below 2,048" in line for line in few)
@@ -250,7 +250,7 @@ def test_mixed_sizes_need_a_word(tmp_path: Path, real: Path) -> None:
 
 @pytest.mark.parametrize(("n", "n_real"), [(31, None), (None, 31)])
 def test_more_images_than_there_are(made: Path, real: Path, n: Any, n_real: Any) -> None:
-    with pytest.raises(DataError, match="31 images of .* are asked for, which has 30; ask for 1 to 30"):
+    with pytest.raises(DataError, match=r"31 images of .* are asked for, which has 30; ask for 1 to 30"):
         evaluate(request(made, real, n=n, n_real=n_real))
 
 

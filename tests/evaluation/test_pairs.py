@@ -73,7 +73,7 @@ def test_the_same_subset_of_both(tmp_path: Path) -> None:
 
 def test_another_number_of_images(tmp_path: Path) -> None:
     made, real = folder(tmp_path / "a", X), folder(tmp_path / "b", Y[:5])
-    with pytest.raises(DataError, match="a has 6 images and .*b 5; paired metrics need one for one"):
+    with pytest.raises(DataError, match=r"a has 6 images and .*b 5; paired metrics need one for one"):
         one(made, real)
     with pytest.raises(DataError, match="paired metrics need one for one"):
         one(made, made, n=3)
