@@ -145,7 +145,7 @@ def evaluate(
     ] = "",
     features: Annotated[str, typer.Option(help="inception (FID), lite0 (offline), dinov2, vgg ...")] = "inception",
     n: Annotated[int | None, typer.Option("-n", "--n", min=1, help="Use so many made images.")] = None,
-    n_real: Annotated[int | None, typer.Option("--n-real", min=1, help="Use so many real (or test) images.")] = None,
+    n_real: Annotated[int | None, typer.Option("--n-real", "--test", help="Use so many real, or test, images.")] = None,
     train: Annotated[str | None, typer.Option(help="The training images, to see what is memorised.")] = None,
     masks: Annotated[str | None, typer.Option(help="Masks, white where pictures were made.")] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Bring all images to this size first.")] = None,

@@ -104,11 +104,13 @@ class FeatureMetric(Metric):
         self.feature: Any = ModuleFeatures(feature) if own else parse(Features, feature)
         self.reset_real_features, self.normalize, self.chosen = reset_real_features, normalize, chosen
         self.dim = self.features().dim
+        # A MetricCollection lets metrics share equal states, empty ones too, and before torchmetrics 1.7 looked at the first
+        # alone: so the first says what the others are of
+        name, kind = id(feature) if own else repr(self.feature), type(self.nothing()[0])
+        told = (name, kind, reset_real_features, normalize)
+        self.add_state("told", torch.tensor(list(hashlib.sha256(repr(told).encode()).digest()[:8])), "max")
         for side in self.sides:
             self.add_state(f"{side}_features", *self.nothing())
-        # In a MetricCollection metrics of equal state share it, were it still empty: so the state says what it is of
-        told = (id(feature) if own else repr(self.feature), reset_real_features, normalize)
-        self.add_state("told", torch.tensor(list(hashlib.sha256(repr(told).encode()).digest()[:8])), "max")
         self.measure()  # so that wrong settings are found now
 
     def nothing(self) -> tuple[Any, Any]:
@@ -136,9 +138,10 @@ class FeatureMetric(Metric):
 
     def measure(self) -> DistributionMetric:
         """The metric of sfumato that gives the figures."""
-        own = isinstance(self.feature, ModuleFeatures)
-        measure = self.kind(self.kind.Config(**({} if own else {"features": self.feature}), **self.chosen))
-        measure._features = self.features()
+        if not isinstance(self.feature, ModuleFeatures):
+            return self.kind(self.kind.Config(**{"features": self.feature}, **self.chosen))
+        measure = self.kind(self.kind.Config(**self.chosen))
+        measure._features = self.feature
         return measure
 
     @property
@@ -155,7 +158,7 @@ class FeatureMetric(Metric):
         if vectors.shape != (len(pixels), self.dim):
             wanted = f"{len(pixels)} vectors of {self.dim} numbers (num_features)"
             raise ShapeError(f"{self.label} needs {wanted}; got shape {tuple(vectors.shape)}")
-        return finite(vectors).to(self.device, copy=True)  # a copy, for tensors of inference mode cannot be saved
+        return finite(vectors).to(self.device)
 
     def update(self, imgs: Tensor, real: bool) -> None:
         """Take in a batch: uint8 [N, C, H, W], or floats in [0, 1] with `normalize`; `real` says which side it is.

@@ -41,10 +41,12 @@ def test_the_study_of_the_readme_is_a_study():
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
-    (source,) = blocks("README.md", "python")
     monkeypatch.chdir(tmp_path)
-    small = source.replace("studies/quickstart.toml", str(ROOT / "studies" / "quickstart.toml")).replace("5000", "256")
-    exec(compile(small, "README.md", "exec"), {})
+    for source in blocks("README.md", "python"):
+        small = source.replace("studies/quickstart.toml", str(ROOT / "studies" / "quickstart.toml")).replace(
+            "5000", "256"
+        )
+        exec(compile(small, "README.md", "exec"), {})
     assert (tmp_path / "runs" / "small" / "report.html").is_file()
 
 
