@@ -164,7 +164,11 @@ def evaluate(
     """
     from sfumato import commands
 
+    given = {"--features": features != "inception", "--n": n, "--train": train, "--masks": masks, "--size": size}
     if real is None:
+        unused = [name for name, value in given.items() if value]
+        if unused:
+            raise typer.BadParameter(f"{unused[0]} needs REAL, as in `sfumato evaluate {made} {made}:test`")
         commands.evaluate_run(Path(made), metrics, n_real, json_out, device)
         return
     request: dict[str, Any] = {"made": made, "real": real, "features": features, "n": n, "n_real": n_real}
@@ -315,5 +319,8 @@ def _fail(error: Any, code: int, arguments: list[str]) -> NoReturn:
     if "--debug" in arguments and isinstance(error, BaseException):
         raise error
     text = " ".join(str(error).split()) or type(error).__name__
+    text = "".join(
+        character if character.isprintable() else "?" for character in text
+    )  # names of files may hold anything
     sys.stderr.write(f"sfumato: {text}\n")
     raise SystemExit(code)

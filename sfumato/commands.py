@@ -15,7 +15,7 @@ from sfumato.errors import CapabilityError
 from sfumato.evaluation.evaluate import found, measure, sample_of
 from sfumato.evaluation.explain import explain as explain_evaluations
 from sfumato.evaluation.gallery import build_gallery
-from sfumato.evaluation.request import Request, read_evaluation
+from sfumato.evaluation.request import Request, metric, read_evaluation
 from sfumato.evaluation.statistics import save_statistics
 from sfumato.features import extractor
 from sfumato.reports.evaluation import build_page
@@ -24,9 +24,9 @@ from sfumato.training import processes
 
 
 def evaluate_run(folder: Path, metrics: str, test: int | None, json_out: Path | None, device: str) -> None:
-    """Measure a run on the test images of its own data."""
-    names = [name.strip() for name in metrics.split(",") if name.strip()]
-    results = runs.evaluate_run(folder, names, test, device=device)
+    """Measure a run on the test images of its own data, by the restorations it was trained for."""
+    chosen = [metric(name.strip()) for name in metrics.split(",") if name.strip()]
+    results = runs.evaluate_run(folder, chosen, test, device=device)
     display.show(results)
     if json_out is not None:
         write_atomic(json_out, "[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]\n")

@@ -142,8 +142,12 @@ def _value(text: str) -> Any:
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a whole file or nothing: a temporary file beside it, flushed to disk, then renamed.
 
-    Raises: DataError: no space, no permission or no such folder; an older file at `path` stays as it was.
+    A link is followed. Raises: DataError: no space, no permission, no such folder, or something there that is no file; an
+    older file at `path` stays as it was.
     """
+    shown, path = path, path.resolve()
+    if path.exists() and not path.is_file():
+        raise DataError(f"cannot write {shown}: it is no regular file; choose another name")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,5 +160,5 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise DataError(
-            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+            f"cannot write {shown}: {error.strerror or error}; free some space or choose another folder"
         ) from None

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from sfumato.config import write_atomic
@@ -117,7 +117,9 @@ def open_content(content: bytes, path: str) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: {error}; make it smaller first") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
-        reason = f"{type(error).__name__}: {error}" if content else "an empty file"
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "no known picture format" if unknown else f"{type(error).__name__}: {error}"
+        reason = reason if content else "an empty file"
         raise DataError(f"{path} is not a readable picture ({reason}); replace or remove it") from None
 
 

@@ -286,6 +286,10 @@ def files(folder: Path) -> tuple[list[Path], dict[str, int]]:
             ending = os.path.splitext(name)[1].lower()
             if name.startswith(".") or ending not in ENDINGS:
                 ignored[ending or "without ending"] += 1
+            elif (
+                Path(place, name).exists() and not Path(place, name).is_file()
+            ):  # a pipe would be waited for without end
+                ignored["no regular file"] += 1
             else:
                 paths.append(Path(place, name))
     if not paths:

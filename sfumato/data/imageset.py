@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -189,7 +189,8 @@ def from_folder(path: Path, on_broken: Literal["refuse", "skip"] = "refuse", spl
     Raises: DataError: no folder, no picture, or unreadable files (all named up to five, and counted).
     """
     paths, _ = files(path)
-    members = [(found.relative_to(path).as_posix(), found.read_bytes) for found in paths]
+    # Sorted as text, not by folders, so that a zip of the same files has the same order
+    members = sorted((found.relative_to(path).as_posix(), found.read_bytes) for found in paths)
     return surveyed(str(path), members, on_broken, split)
 
 
@@ -200,25 +201,36 @@ def from_zip(path: Path, on_broken: Literal["refuse", "skip"] = "refuse", split:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            names = sorted(name for name in archive.namelist() if is_picture(name))
-            large = [info.filename for info in archive.infolist() if info.file_size > KEPT]
+            infos = sorted((i for i in archive.infolist() if is_picture(i.filename)), key=lambda info: info.filename)
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is not a readable zip file ({error}); make it again") from None
-    if not names or large:
-        what = f"holds {large[0]}, which unpacks to more than a GiB" if large else "holds no pictures"
-        raise DataError(f"{path} {what}; put {' '.join(ENDINGS)} files into it")
+    large = [info.filename for info in infos if info.file_size > KEPT]
+    names = [info.filename for info in infos]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if large:
+        raise DataError(f"{path} holds {large[0]}, which unpacks to more than a GiB; make its pictures smaller")
+    if twice:
+        raise DataError(f"{path} holds {twice[0]} more than once; make the zip again")
+    if not names:
+        ones = " ".join(ENDINGS)
+        raise DataError(
+            f"{path} holds no pictures; put {ones} files into it (paths that lead out of a zip are not read)"
+        )
 
-    def content(name: str) -> bytes:
+    def content(info: zipfile.ZipInfo) -> bytes:
+        if info.flag_bits & 1:
+            raise DataError(f"{info.filename} has a password; make the zip again without one")
         with zipfile.ZipFile(path) as archive:  # opened anew: one ZipFile cannot be read by two threads
-            return archive.read(name)
+            return archive.read(info)
 
-    return surveyed(str(path), [(name, lambda name=name: content(name)) for name in names], on_broken, split)
+    members = [(info.filename, partial(content, info)) for info in infos]
+    return surveyed(str(path), members, on_broken, split)
 
 
 def is_picture(name: str) -> bool:
     """Whether a name in a zip file ends as a picture's and is not the operating system's own."""
     parts = PurePosixPath(name).parts
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    hidden = name.endswith("/") or any(part.startswith(".") or part == "__MACOSX" for part in parts)
     return not hidden and PurePosixPath(name).suffix.lower() in ENDINGS
 
 
@@ -284,6 +296,8 @@ def from_array(array: np.ndarray, name: str, split: str = "") -> ImageSet:
     shape = array.shape
     if array.dtype != np.uint8:
         raise DataError(f"{name} is {array.dtype}; save uint8 from 0 to 255, as in (x * 255).round().astype('uint8')")
+    if array.ndim == 3 and shape[2] in (1, 3) and shape[0] > 3:
+        raise DataError(f"{name} has shape {shape}, which looks like one colour picture; give N x H x W x C")
     if array.ndim == 3:
         array = array[:, None]
     elif array.ndim == 4 and shape[3] in (1, 3):

@@ -96,6 +96,10 @@ def attribute(
         keys = {key for name in changed for key in fields[name]}
         update: dict[str, Any] = {key: getattr(second.request, key) for key in keys}
         request = first.request.model_copy(update=update)
+        config = request.metrics[0]
+        if "features" in type(config).model_fields:  # a factor of its own, whatever else differs
+            metrics = [config.model_copy(update={"features": request.features})]
+            request = request.model_copy(update={"metrics": metrics})
         counts = {key: (second if key in keys else first).counts[key] for key in ("n", "n_real")}
         place = (second if "metrics" in keys else first).place
         measured = measure(request, device, watch=watch, sets=shelf.sets(request, counts))

@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sfumato.config import Strict
-from sfumato.data.imageset import ImageSet
-from sfumato.errors import CapabilityError, DataError, ShapeError
+from sfumato.data.imageset import ImageSet, shown
+from sfumato.errors import CapabilityError, ConfigError, DataError, ShapeError
 from sfumato.evaluation import pairs, sources
 from sfumato.evaluation.request import Evaluation, Request, software
 from sfumato.evaluation.statistics import is_statistics, load_statistics
@@ -69,7 +68,7 @@ def measure(
     Raises: DataError: images that cannot be read or do not fit. WeightsError: no weights, or statistics of other
     features. CapabilityError: a metric that needs what is not there. ShapeError: too few images.
     """
-    metrics: list[Metric] = [build(chosen(request, config)) for config in request.metrics]
+    metrics: list[Metric] = [build(config) for config in request.metrics]
     for metric in metrics:
         metric.prepare(torch.device(device))  # a missing weight file is found before the images are read
     sets = sets or found(request, str(device))
@@ -98,22 +97,14 @@ def measure(
     return Measured(evaluation, seen)
 
 
-def chosen(request: Request, config: Strict) -> Strict:
-    """A metric's settings with the request's features where it names none, and the whole image where there are no masks."""
-    changes: dict[str, Any] = {}
-    if issubclass(config.owner, DistributionMetric) and not config.changed("features"):
-        changes["features"] = request.features
-    if "region" in type(config).model_fields and request.masks is None:
-        changes["region"] = "all"
-    return config.model_copy(update=changes)
-
-
 def found(request: Request, device: str = "cpu") -> Sets:
     """The image sets that a request names, prepared as it says."""
     look = partial(sources.find, on_broken=request.on_broken, seed=request.seed, device=device)
     path = Path(request.real).expanduser()
     # Statistics first: they are refused, if they must be, before the images are read
     statistics = path if path.is_file() and is_statistics(path) else None
+    if statistics is not None and request.n_real is not None:
+        raise ConfigError(f"n_real = {request.n_real}, but {path} holds statistics of all its images; leave it out")
     made = prepared(look(request.made, request.n), request)
     if statistics is not None:
         return Sets(made, statistics, prepared(look(request.train), request) if request.train else None)
@@ -127,7 +118,7 @@ def prepared(images: ImageSet, request: Request) -> ImageSet:
     Raises: DataError: several sizes, and nobody said what to do about them.
     """
     if request.size is None and not request.mixed and len(images.sizes) > 1:
-        sizes = ", ".join(f"{size} ({count:,})" for size, count in list(images.sizes.items())[:4])
+        sizes = shown(images.sizes)
         either = "give --size 64 to bring all to one, or --mixed to let the extractor resize each"
         raise DataError(f"{images.name} holds images of {len(images.sizes)} sizes: {sizes}; {either}")
     return images.resized(request.size, request.filter)
@@ -150,10 +141,27 @@ def samples(sets: Sets, features: Features, device: torch.device | str, cache: b
     for name in ("made", "real", "train"):
         part = getattr(sets, name)
         if name in given:
-            answer[name] = given[name]
+            answer[name] = like(given[name], sets.made)
         elif part is not None:
             answer[name] = sample_of(part, features, device, cache, watch)
+    if isinstance(sets.real, ImageSet) and sets.real.digest == sets.made.digest:
+        warning = "made and real are the same images, byte for byte: every figure is at its end"
+        answer["made"].about.setdefault("warnings", []).append(warning)
     return answer
+
+
+def like(statistics: Sample, made: ImageSet) -> Sample:
+    """Statistics of images that were prepared as the made ones are.
+
+    Raises: ConfigError: they were prepared otherwise.
+    """
+    preparation = statistics.about.get("preparation", made.preparation)
+    if preparation != made.preparation:
+        differ = f"prepared by: {preparation}; {made.name} by: {made.preparation}"
+        raise ConfigError(
+            f"the statistics of {statistics.about.get('name')} are of images {differ}; give the same --size"
+        )
+    return statistics
 
 
 def sample_of(
@@ -168,7 +176,9 @@ def sample_of(
     Raises: ShapeError: a single image, which has no spread.
     """
     if len(images) < 2:
-        raise ShapeError(f"{images.name} has {len(images)} image; a law needs at least 2, and 10,000 to be quoted")
+        raise ShapeError(
+            f"{len(images)} image of {images.name} is measured; a law needs at least 2, and 10,000 to be quoted"
+        )
     found = vectors(images, features, device, cache, watch)
     sums = found.to(device) if torch.device(device).type == "cuda" else found
     return Sample(found, Moments.of(sums).to("cpu"), images.about())

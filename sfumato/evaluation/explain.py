@@ -57,7 +57,7 @@ ENTRIES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("real",), "real images", "another reference: train and test parts score differently"),
     (("n",), "number of made images", "the distance is biased upwards by about slope / n"),
     (("n_real",), "number of real images", "fewer reference images raise the distance"),
-    (("size", "filter"), "preparation", "resizing before the network changes fine texture"),
+    (("size", "filter", "mixed"), "preparation", "resizing before the network changes fine texture"),
     (("masks",), "masks", "other pixels are looked at"),
     (("train",), "training images", "memorisation is measured against others"),
     (("metrics",), "settings of the metric", "another formula"),
@@ -127,10 +127,13 @@ def shared(first: Evaluation, second: Evaluation) -> list[tuple[int, int, Score,
 def alone(request: Request, place: int) -> Request:
     """The request for one of its metrics, without what only serves intervals and context."""
     config = request.metrics[place]
+    features = getattr(config, "features", request.features)
     quick = {
         key: value for key, value in {"replicates": 0, "context": False}.items() if key in type(config).model_fields
     }
-    return request.model_copy(update={"metrics": [config.model_copy(update=quick)], "on_broken": "skip"})
+    return request.model_copy(
+        update={"metrics": [config.model_copy(update=quick)], "on_broken": "skip", "features": features}
+    )
 
 
 def differences(first: Evaluation, second: Evaluation, one: Request, two: Request) -> list[Factor]:
@@ -140,9 +143,23 @@ def differences(first: Evaluation, second: Evaluation, one: Request, two: Reques
         if keys == ("train",) and not one.metrics[0].owner.wants_train:
             continue
         a, b = ([entry(*side, key) for key in keys] for side in ((first, one), (second, two)))
+        changed = content(first, second, keys[0])
+        if changed is not None:  # what is in a set decides, and not what it is called
+            a, b = ([f"{part[0]} ({digest[:8]})", *part[1:]] for part, digest in zip((a, b), changed, strict=True))
+            if changed[0] == changed[1]:
+                continue
         if a != b:
             factors.append(Factor(name, told(a), told(b), why))
     return factors
+
+
+def content(first: Evaluation, second: Evaluation, key: str) -> tuple[str, str] | None:
+    """The digests of two sets of as many images, prepared alike, so that they say whether the images are the same."""
+    sides = [getattr(part, key, None) for part in (first, second)] if key in ("made", "real") else [None, None]
+    if not all(isinstance(side, dict) and "sha256" in side for side in sides):
+        return None
+    alike = all(sides[0].get(name) == sides[1].get(name) for name in ("n", "preparation"))  # type: ignore[union-attr]
+    return (sides[0]["sha256"], sides[1]["sha256"]) if alike else None  # type: ignore[index]
 
 
 def entry(evaluation: Evaluation, request: Request, key: str) -> Any:
@@ -157,10 +174,12 @@ def entry(evaluation: Evaluation, request: Request, key: str) -> Any:
         return None if "model" not in evaluation.made else value
     if key == "filter":
         return value if request.size is not None else None
+    if key == "mixed":
+        return "mixed sizes" if value else None
     if key in ("n", "n_real"):
         return (evaluation.made if key == "n" else evaluation.real).get("n", "not said")
     if key == "metrics":
-        return [config.model_dump(mode="json") for config in value]
+        return [config.model_dump(mode="json", exclude={"features"}) for config in value]
     return value.model_dump(mode="json", exclude={"path"}) if isinstance(value, Strict) else value
 
 
@@ -189,7 +208,8 @@ def predicted(a: Score, b: Score) -> list[str]:
         endless = " and ".join(f"{line['value']:.3f}" for line in lines)  # type: ignore[index]
         notes.append(f"n = {a.n:,} against {b.n:,} alone should move it by {expected:+.3f}; at infinity: {endless}")
     for key, name in (("made", "made images"), ("real", "real images")):
-        contents = [score.card.get(key, {}).get("sha256") for score in (a, b)]
+        sides = [score.card.get(key) for score in (a, b)]
+        contents = [side.get("sha256") if isinstance(side, dict) else None for side in sides]
         if None not in contents and contents[0] == contents[1]:
             notes.append(f"both have the same {name}, byte for byte")
     return notes

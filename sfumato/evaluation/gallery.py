@@ -14,6 +14,7 @@ from torch import Tensor
 from sfumato.config import Strict, write_atomic
 from sfumato.data.imageset import ImageSet, Picture
 from sfumato.evaluation.evaluate import Measured, Sets
+from sfumato.evaluation.pairs import names
 from sfumato.images import encode, from_pil, grid, to_pil
 from sfumato.maths.neighbours import Nearest, nearest
 from sfumato.metrics.base import Score
@@ -64,7 +65,7 @@ def build_gallery(measured: Measured, sets: Sets, folder: Path) -> Gallery:
         if sets.train is not None and first["train"].vectors is not None:
             panels.append(against_train(sets.made, made, sets.train, first["train"].vectors))
     for score in measured.evaluation.scores:
-        if real is not None and "paired_by" in score.card:
+        if real is not None and "paired_by" in score.card and len(score.samples) <= len(sets.made):
             panels.append(worst_pairs(score, sets.made, real))
             break
     gallery = Gallery(panels=panels)
@@ -131,12 +132,16 @@ def panel(
 def worst_pairs(score: Score, made: ImageSet, real: ImageSet) -> Panel:
     """The pairs with the worst values of a paired metric."""
     values: Float64[Tensor, "n"] = torch.tensor(score.samples, dtype=torch.float64)
+    undefined = set(score.card.get("undefined_places", []))
+    place = [i for i in range(len(made)) if i not in undefined]  # of each value
     order = values.argsort(descending=score.better == "lower")[:SHOWN].tolist()
-    stems = {entry.name: i for i, entry in enumerate(real.entries)}
+    stems = {name: i for i, name in enumerate(names(real))}
+    mine = names(made)
     columns = []
-    for i in order:
-        j = stems.get(made.entries[i].name, i) if score.card["paired_by"] == "name" else i
-        columns.append(column([*made.pick([i]), *real.pick([j])], f"{float(values[i]):.3g}"))
+    for turn in order:
+        i = place[turn]
+        j = stems.get(mine[i], i) if score.card["paired_by"] == "name" else i
+        columns.append(column([*made.pick([i]), *real.pick([j])], f"{float(values[turn]):.3g}"))
     text = f"Worst first by {score.label}. Top: made. Below: its true image."
     return Panel(title=f"Worst pairs by {score.label}", text=text, columns=columns)
 

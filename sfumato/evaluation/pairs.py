@@ -14,7 +14,7 @@ from sfumato.evaluation import sources
 from sfumato.evaluation.request import Request
 from sfumato.evaluation.vectors import Watch, nobody
 from sfumato.images import to_float
-from sfumato.metrics.base import Metric, Score
+from sfumato.metrics.base import Metric, PairedMetric, Score
 from sfumato.tasks.base import Observation
 from sfumato.tasks.operators import Masking
 
@@ -22,20 +22,32 @@ AT_ONCE = 64
 
 
 def paired(made: ImageSet, real: ImageSet) -> tuple[ImageSet, ImageSet, str]:
-    """Both sets so that image i of one belongs to image i of the other: by name where names agree, else by order.
+    """Both sets so that image i of one belongs to image i of the other: by name where all names agree, else by order.
 
-    Raises: DataError: another number of images.
+    Raises: DataError: another number of images, names that agree in part, or unlike subsets without common names.
     """
+    one, two = (names(part) for part in (made, real))
     if len(made) != len(real):
         raise DataError(
-            f"{made.name} has {len(made)} images and {real.name} {len(real)}; paired metrics need one for one,"
-            " or --n and --n-real alike"
+            f"{made.name} has {len(made)} images and {real.name} {len(real)}; paired metrics need one true image for each"
         )
-    stems = [[str(PurePosixPath(entry.name).with_suffix("")) for entry in part.entries] for part in (made, real)]
-    if set(stems[0]) == set(stems[1]) and len(set(stems[0])) == len(made):
-        place = {stem: i for i, stem in enumerate(stems[1])}
-        return made, real.changed(entries=[real.entries[place[stem]] for stem in stems[0]]), "name"
+    place = {name: i for i, name in enumerate(two)}
+    common = set(one) & set(two)
+    if len(common) == len(made):
+        return made, real.changed(entries=[real.entries[place[name]] for name in one]), "name"
+    if common:
+        odd = sorted(set(one) - common)[0]
+        raise DataError(
+            f"{made.name} and {real.name} share {len(common)} of {len(made)} names, but not {odd}; name all alike"
+        )
+    if made.of != real.of:
+        raise DataError(f"subsets of {made.of} and {real.of} images without common names have no pairs; leave --n out")
     return made, real, "order"
+
+
+def names(images: ImageSet) -> list[str]:
+    """The names of images without their endings."""
+    return [str(PurePosixPath(entry.name).with_suffix("")) for entry in images.entries]
 
 
 def judge(metric: Metric, request: Request, made: ImageSet, real: ImageSet, watch: Watch = nobody) -> list[Score]:
@@ -54,11 +66,18 @@ def judge(metric: Metric, request: Request, made: ImageSet, real: ImageSet, watc
         names = [entry.name for entry in groups[0][0]]
         for i, name in enumerate(names):
             x, y = alike(groups[0][1][i], groups[1][1][i])
+            if x.shape != y.shape and getattr(metric, "same_size", True):
+                sizes = [f"{part.shape[1]} x {part.shape[2]}" for part in (x, y)]
+                raise ShapeError(f"{name} is {sizes[0]}, its true image {sizes[1]}; give --size {min(x.shape[1:])}")
             known = None if masks is None else known_of(groups[2][1][i], x, name)
             metric.update(x[None], y[None], observation(y, known))
         done += len(names)
         watch(metric.label, done, len(made))
     told: dict[str, Any] = {"made": made.about(), "real": real.about(), "paired_by": how}
+    if how == "order":
+        told["warnings"] = ["images are paired by their order, since their names differ"]
+    if isinstance(metric, PairedMetric) and not all(defined := metric.defined()):
+        told["undefined_places"] = [place for place, yes in enumerate(defined) if not yes]
     return [score.model_copy(update={"card": {**score.card, **told}}) for score in metric.scores()]
 
 
@@ -81,7 +100,11 @@ def mask_set(request: Request, made: ImageSet) -> ImageSet | None:
     """The masks of the made images, in their order."""
     if request.masks is None:
         return None
-    return paired(made, sources.find(request.masks, None, request.on_broken))[1]
+    masks = sources.find(request.masks, None, request.on_broken)
+    place = {name: i for i, name in enumerate(names(masks))}
+    if all(name in place for name in names(made)):  # there may be more of them than of images
+        return masks.changed(entries=[masks.entries[place[name]] for name in names(made)])
+    return paired(made, masks)[1]
 
 
 def known_of(mask: Picture, image: Picture, name: str) -> Tensor:

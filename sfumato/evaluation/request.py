@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 
 import sfumato
 from sfumato import config as settings
@@ -16,6 +16,7 @@ from sfumato.features import Features
 from sfumato.features.inception import Inception
 from sfumato.kinds import choice, parse
 from sfumato.metrics.base import Metric, Score
+from sfumato.metrics.distribution import DistributionMetric
 
 SHORT: dict[str, Any] = {  # what people type, and what it means
     "fid": "frechet",
@@ -29,6 +30,9 @@ SHORT: dict[str, Any] = {  # what people type, and what it means
     "ms-ssim": "ms_ssim",
     "patch-ot": "patch_transport",
 }
+
+
+DEFAULT = ["fid", "kid", "prdc"]
 
 
 def metric(name: object) -> Strict:
@@ -62,10 +66,8 @@ class Request(Strict):
     """Masks of the made images by name or order, white where they were made: paired metrics then look at hole and ring."""
     features: Annotated[Any, choice(Features, "inception")] = Inception.Config()
     """The extractor of every distribution metric that does not name its own."""
-    metrics: list[Annotated[SerializeAsAny[Strict], Field()]] = Field(
-        default=["fid", "kid", "prdc"], min_length=1, validate_default=True
-    )
-    """What is computed."""
+    metrics: list[Annotated[SerializeAsAny[Strict], Field()]] = Field(default=[], min_length=1)
+    """What is computed; fid, kid and prdc if left out."""
     n: int | None = Field(default=None, ge=1)
     """Use so many of the made images, drawn by a fixed stream; a run draws so many (2,048 if left out)."""
     n_real: int | None = Field(default=None, ge=1)
@@ -81,12 +83,46 @@ class Request(Strict):
     seed: int = Field(default=0, ge=0)
     """The seed that a run draws with."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _resolved(cls, values: Any) -> Any:
+        """Metrics by short names, each with the features and the region that it will use: what is written is what ran."""
+        if not isinstance(values, dict):
+            return values
+        names = values.get("metrics", DEFAULT)
+        names = [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else names
+        if not isinstance(names, list):
+            return values
+        try:
+            features = parse(Features, values.get("features", "inception"))
+        except (ConfigError, ValidationError):
+            return values  # the field itself says what is wrong
+        return {**values, "metrics": [completed(name, features, values.get("masks") is None) for name in names]}
+
     @field_validator("metrics", mode="before")
     @classmethod
     def _metrics(cls, values: Any) -> Any:
-        if isinstance(values, str):
-            values = [name.strip() for name in values.split(",") if name.strip()]
-        return [metric(value) for value in values]
+        found = [metric(value) for value in values] if isinstance(values, list) else values
+        return list({config.to_json(): config for config in found}.values()) if isinstance(values, list) else values
+
+
+def completed(name: object, features: Strict, whole: bool) -> object:
+    """A metric's settings with these features where it names none, and the whole image where there are no masks.
+
+    What is no metric comes back as it is.
+    """
+    try:
+        config = metric(name)
+    except (ConfigError, ValidationError):
+        return name
+    table = SHORT.get(name.lower(), {}) if isinstance(name, str) else name
+    named = config.model_fields_set if isinstance(name, Strict) else set(table) if isinstance(table, dict) else set()
+    changes: dict[str, Any] = {}
+    if issubclass(config.owner, DistributionMetric) and "features" not in named:
+        changes["features"] = features
+    if whole and "region" in type(config).model_fields:
+        changes["region"] = "all"
+    return type(config).model_validate({**{key: getattr(config, key) for key in type(config).model_fields}, **changes})
 
 
 class Evaluation(Strict):
@@ -104,6 +140,14 @@ class Evaluation(Strict):
     """For each score, which of the request's metrics it belongs to."""
     software: dict[str, str]
     """Versions of what computed it."""
+
+    @model_validator(mode="after")
+    def _places(self) -> Evaluation:
+        if len(self.metric_of) != len(self.scores) or any(
+            not 0 <= i < len(self.request.metrics) for i in self.metric_of
+        ):
+            raise ValueError("metric_of must name one of the request's metrics for each score; write the file anew")
+        return self
 
     def score(self, label: str) -> Score:
         """The figure of this name.
@@ -130,6 +174,8 @@ def read_evaluation(path: Path) -> Evaluation:
     Raises: DataError: missing, or not an evaluation.
     """
     path = path / "evaluation.json" if path.is_dir() else path
+    if not path.is_file():
+        raise DataError(f"no evaluation at {path}; give the folder that `sfumato evaluate MADE REAL --out` wrote")
     values = settings.read(path)
     if "request" not in values or "scores" not in values:
         raise DataError(f"{path} is no evaluation; give the evaluation.json that `sfumato evaluate MADE REAL` wrote")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from pydantic import ValidationError
 
 from sfumato.config import Strict
 from sfumato.data.base import Source
@@ -36,18 +37,37 @@ def find(
 
     Raises: DataError: nothing is there, or it holds no images. ConfigError and WeightsError: see `Source` and `load`.
     """
-    path = Path(name).expanduser()
+    if not name.strip(" :"):
+        raise DataError(f"no name is given ({name!r}); give {FORMS}")
+    path = place(name)
     if path.exists():
         return at(path, "", n, on_broken, seed, device)
     before, colon, part = name.rpartition(":")
-    path = Path(before).expanduser()
-    if colon and path.exists():
+    path = place(before)
+    if colon and before and path.exists():
         return at(path, part, n, on_broken, seed, device)
     kind, part = (before, part) if colon else (name, "test")
     if kind not in discover(Source):
         known = ", ".join(discover(Source))
         raise DataError(f"nothing at {name}, and no data source of that name; give {FORMS} (sources: {known})")
-    return part_of(parse(Source, kind), part).subset(n)
+    try:
+        config = parse(Source, kind)
+    except ValidationError:
+        raise DataError(
+            f"the source {kind} needs settings of its own; give the path instead, as in my_{kind}"
+        ) from None
+    return part_of(config, part).subset(n)
+
+
+def place(name: str) -> Path:
+    """A path with ~ replaced.
+
+    Raises: DataError: there is no such user.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{name}: {error}; write the whole path") from None
 
 
 def part_of(config: Strict, part: str) -> ImageSet:
@@ -66,6 +86,8 @@ def at(path: Path, part: str, n: int | None, on_broken: Literal["refuse", "skip"
     """The images at a path that exists."""
     if is_finished(path):
         return part_of(load(path, device).config.data, part).subset(n) if part else drawn(path, n, seed, device)
+    if ((path / "config.json").is_file() and (path / "spec.json").is_file()) or list(path.glob("checkpoint-*")):
+        raise DataError(f"{path} is a run that has not finished; give its `sfumato train` command again")
     if path.is_dir():
         inside = path / part if part else path
         if not inside.is_dir():
@@ -73,10 +95,13 @@ def at(path: Path, part: str, n: int | None, on_broken: Literal["refuse", "skip"
         split = inside.name if inside.name in (*PARTS, "val") else ""
         return from_folder(inside, on_broken, split).subset(n)
     ending = path.suffix.lower()
+    if part and ending in (".zip", ".npy"):
+        raise DataError(f"{path} has no parts or keys, so :{part} means nothing; leave it out")
     if ending == ".zip":
         return from_zip(path, on_broken, part).subset(n)
     if ending in (".npz", ".npy"):
-        return from_array(array(path, part), f"{path}:{part}" if part else str(path), split_of(part)).subset(n)
+        content, key = array(path, part)
+        return from_array(content, f"{path}:{key}" if key else str(path), split_of(key)).subset(n)
     raise DataError(f"{path} is not a set of images; give {FORMS}")
 
 
@@ -93,8 +118,8 @@ def drawn(folder: Path, n: int | None, seed: int, device: str) -> ImageSet:
     return from_tensor(pixels, str(folder), "", "model").changed(more=more)
 
 
-def array(path: Path, key: str) -> np.ndarray:
-    """The images in an .npz or .npy file: under `key`, a usual key, or the only array that looks like images.
+def array(path: Path, key: str) -> tuple[np.ndarray, str]:
+    """The images in an .npz or .npy file and their key: `key`, a usual one, or the only array there is.
 
     Raises: DataError: broken, with pickled objects, or without such an array.
     """
@@ -102,19 +127,22 @@ def array(path: Path, key: str) -> np.ndarray:
         with path.open("rb") as file:
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
-                return content
+                return content, ""
             arrays = content.files
             likely = [name for name in IMAGES if name in arrays] or arrays
+            if {"mu", "sigma"} & set(arrays) and not key:
+                raise DataError(f"{path} holds statistics; images are needed here")
+            if not arrays:
+                raise DataError(f"{path} holds no arrays; save images with np.savez_compressed(path, images=...)")
             chosen = key or likely[0]
-            if chosen not in arrays or (not key and len(likely) > 1 and likely[0] not in IMAGES):
+            if chosen not in arrays or (not key and len(likely) > 1):
                 raise DataError(
-                    f"{path} has the keys {', '.join(arrays[:10])}; name one, as in {path.name}:{arrays[0]}"
+                    f"{path} has the keys {', '.join(arrays[:10])}; name one, as in {path.name}:{likely[0]}"
                 )
-            return np.asarray(content[chosen])
+            return np.asarray(content[chosen]), chosen
     except DataError:
         raise
     except Exception as error:  # zip, zlib and NumPy each have their own errors for a broken file
         hint = "it holds pickled objects, which could run code" if "allow_pickle" in str(error) else str(error)
-        raise DataError(
-            f"{path} cannot be read ({hint or 'an empty file'}); save uint8 arrays with np.savez_compressed"
-        ) from None
+        hint = hint or "an empty file"
+        raise DataError(f"{path} cannot be read ({hint}); save uint8 arrays with np.savez_compressed") from None

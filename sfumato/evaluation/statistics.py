@@ -11,6 +11,7 @@ import safetensors
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from sfumato.config import write_atomic
 from sfumato.errors import CapabilityError, WeightsError
@@ -28,6 +29,10 @@ def save_statistics(sample: Sample, features: Features, path: Path) -> None:
     Raises: WeightsError: another ending. DataError: the file cannot be written.
     """
     if path.suffix == ".npz":
+        if not features.graph_2015:
+            raise CapabilityError(
+                f"other tools take an .npz for the 2015 Inception graph's, and {features.label} is not; write .safetensors"
+            )
         import io
 
         buffer = io.BytesIO()
@@ -65,17 +70,36 @@ def own(path: Path, features: Features) -> Sample:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dictionary
         told: dict[str, Any] = json.loads(metadata["told"])
+        had, about = dict(told["features"]), dict(told["about"])
         mean, covariance, n = tensors["mean"], tensors["covariance"], int(metadata["n"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        vectors = tensors.get("vectors")
+        if n < 2 or (vectors is not None and len(vectors) != n):
+            raise ValueError(f"{n} images")
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} holds no statistics ({type(error).__name__}: {error}); {again}") from None
-    wrong = [key for key, value in features.about().items() if told["features"].get(key) != value]
+    wrong = [key for key, value in features.about().items() if had.get(key) != value]
     if wrong:
         key = "sha256" if "sha256" in wrong else wrong[0]
-        had, want = str(told["features"].get(key))[:24], str(features.about()[key])[:24]
-        raise WeightsError(f"{path} was made with other features ({key} {had}, not {want}); use those, or {again}")
-    vectors = tensors.get("vectors")
-    moments = Moments.of(vectors) if vectors is not None else Moments.given(mean, covariance, n)
-    return Sample(vectors, moments, {**told["about"], "statistics": str(path)})
+        cut = 12 if key == "sha256" else None
+        was, want = str(had.get(key))[:cut], str(features.about()[key])[:cut]
+        raise WeightsError(f"{path} was made with other features ({key} {was}, not {want}); use those, or {again}")
+    moments = Moments.of(vectors) if vectors is not None else gaussian(mean, covariance, n, path)
+    return Sample(vectors, moments, {**about, "statistics": str(path)})
+
+
+def gaussian(mean: Tensor, covariance: Tensor, n: int, path: Path) -> Moments:
+    """Moments that someone else computed.
+
+    Raises: WeightsError: not symmetric, or with a variance below 0 along some direction.
+    """
+    moments = Moments.given(mean, covariance, n)
+    c = covariance.double()
+    scale = float(c.diagonal().abs().max())
+    if float((c - c.T).abs().max()) > 1e-6 * scale or float(torch.linalg.eigvalsh(c)[0]) < -1e-6 * scale:
+        raise WeightsError(
+            f"{path} holds no covariance: it is not symmetric, or negative along a direction; make it again"
+        )
+    return moments
 
 
 def foreign(path: Path, features: Features) -> Sample:
@@ -100,7 +124,7 @@ def foreign(path: Path, features: Features) -> Sample:
         raise WeightsError(f"{path} has {shapes}; these features have {features.dim} dimensions")
     warning = f"{path.name} does not say its images, their number, its weights or its resize; they are taken on trust"
     about = {"name": str(path), "n": "not said", "split": "not said", "format": "npz statistics", "warnings": [warning]}
-    return Sample(None, Moments.given(mean, covariance), about)
+    return Sample(None, gaussian(mean, covariance, 0, path), about)
 
 
 def is_statistics(path: Path) -> bool:

@@ -21,8 +21,10 @@ from sfumato.data.imageset import Entry, ImageSet, Picture
 from sfumato.errors import DataError
 from sfumato.features import Features
 from sfumato.features.cache import cache_folder, prune
+from sfumato.features.identity import digest_of
 
 CHUNK = 1024  # images whose vectors lie in one file of the cache; a multiple of every extractor's pass
+FORMAT = 1  # to be raised when decoding or preparation change
 MOST = 8 << 30  # bytes that the cache may take; what was used longest ago goes first
 
 Watch = Callable[[str, int, int], None]
@@ -79,7 +81,7 @@ def extracted(pictures: Sequence[Picture], features: Features, device: torch.dev
 
 def place(chunk: Sequence[Entry], preparation: str, features: Features) -> Path:
     """Where the vectors of these images lie: a name that changes with any byte of the images, weights or settings."""
-    mark = hashlib.sha256(json.dumps([features.about(), preparation], sort_keys=True).encode())
+    mark = hashlib.sha256(json.dumps([features.about(), preparation, FORMAT], sort_keys=True).encode())
     for entry in chunk:
         mark.update(entry.digest.encode())
     name = mark.hexdigest()
@@ -89,17 +91,24 @@ def place(chunk: Sequence[Entry], preparation: str, features: Features) -> Path:
 def recall(path: Path, n: int, d: int) -> Float[Tensor, "n d"] | None:
     """Vectors from the cache; None where there are none or the file is damaged."""
     try:
-        found = safetensors.torch.load(path.read_bytes())["vectors"]
+        content = path.read_bytes()
+        found = safetensors.torch.load(content)["vectors"]
+        size = int.from_bytes(content[:8], "little")
+        told = json.loads(content[8 : 8 + size]).get("__metadata__", {})
         path.touch()
     except (OSError, SafetensorError, KeyError, ValueError):
         return None
-    return found if found.shape == (n, d) else None
+    right = found.shape == (n, d) and found.dtype == torch.float32 and told.get("sha256") == digest_of(found)
+    return found if right else None
 
 
 def remember(path: Path, made: Float[Tensor, "n d"]) -> None:
-    """Write vectors into the cache if it can be written."""
+    """Write vectors with their SHA-256 into the cache, if it can be written and they are finite."""
+    if not bool(made.isfinite().all()):
+        return
     try:
-        write_atomic(path, safetensors.torch.save({"vectors": made.contiguous()}))
+        metadata = {"sha256": digest_of(made)}
+        write_atomic(path, safetensors.torch.save({"vectors": made.contiguous()}, metadata=metadata))
         prune(cache_folder() / "features", MOST)
     except DataError:
         return

@@ -155,6 +155,10 @@ class PairedMetric(Metric, ABC, abstract=True):
             )
         self._values.append(self.values(made, true, observation).cpu())
 
+    def defined(self) -> list[bool]:
+        """For each image so far, whether it has a value."""
+        return torch.cat(self._values).isfinite().tolist() if self._values else []
+
     @final
     def compute(self) -> Score:
         values = torch.cat(self._values) if self._values else torch.empty(0, dtype=torch.float64)

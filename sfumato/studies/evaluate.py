@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sfumato.config import Strict
 from sfumato.kinds import build, parse
 from sfumato.metrics.base import Metric
 from sfumato.restorers.conditional import Conditional
@@ -18,7 +19,7 @@ from sfumato.training.run import load
 
 def evaluate_run(
     folder: Path | str,
-    metrics: Sequence[str] = (),
+    metrics: Sequence[str | Strict] = (),
     test: int | None = None,
     out: Path | None = None,
     device: str = "auto",

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sfumato.data.imageset import from_folder
 from sfumato.errors import DataError, SfumatoError, ShapeError
-from sfumato.evaluation.evaluate import evaluate
+from sfumato.evaluation.evaluate import Sets, evaluate, measure
+from sfumato.evaluation.pairs import paired
 from sfumato.metrics.base import Score
 
 from . import folder, pixels, request
@@ -58,6 +60,15 @@ def test_names_decide_before_order(tmp_path: Path) -> None:
         assert score.value == pytest.approx(errors().mean(), rel=1e-9)
 
 
+def test_sets_in_another_order_are_put_right(tmp_path: Path) -> None:
+    made, real = (from_folder(folder(tmp_path / name, X, NAMES)) for name in ("a", "b"))
+    backwards = real.changed(entries=real.entries[::-1])
+    one, two, how = paired(made, backwards)
+    assert how == "name" and [e.name for e in two.entries] == [e.name for e in one.entries] == NAMES
+    wanted = request("a", "b", ["l1"])
+    assert measure(wanted, sets=Sets(made, backwards)).evaluation.scores[0].value == 0.0
+
+
 def test_without_common_names_order_decides_and_is_said(tmp_path: Path) -> None:
     made = folder(tmp_path / "a", X, NAMES)
     score = one(made, folder(tmp_path / "b", Y, [f"real {name}" for name in NAMES]))
@@ -73,15 +84,15 @@ def test_the_same_subset_of_both(tmp_path: Path) -> None:
 
 def test_another_number_of_images(tmp_path: Path) -> None:
     made, real = folder(tmp_path / "a", X), folder(tmp_path / "b", Y[:5])
-    with pytest.raises(DataError, match=r"a has 6 images and .*b 5; paired metrics need one for one"):
+    with pytest.raises(DataError, match=r"a has 6 images and .*b 5; paired metrics need one true image"):
         one(made, real)
-    with pytest.raises(DataError, match="paired metrics need one for one"):
+    with pytest.raises(DataError, match="paired metrics need one true image"):
         one(made, made, n=3)
 
 
 def test_another_size(tmp_path: Path) -> None:
     made, real = folder(tmp_path / "a", X), folder(tmp_path / "b", pixels(6, size=6))
-    with pytest.raises(ShapeError, match="8.*6"):
+    with pytest.raises(ShapeError, match=r"8.*6"):
         one(made, real)
     assert one(made, real, size=6).n == 6
 
@@ -129,7 +140,7 @@ def test_a_picture_that_was_all_kept_is_counted_as_undefined(tmp_path: Path) -> 
     ("name", "words"),
     [
         ("size", "the mask of 0000.png is 6 x 6, the image 8 x 8; they must be of one size"),
-        ("number", "has 6 images and .* 5; paired metrics need one for one"),
+        ("number", "has 6 images and .* 5; paired metrics need one true image"),
         ("nowhere", "nothing at .*nowhere"),
         ("empty", "holds no pictures"),
         ("broken", "1 of 1 pictures cannot be read"),
@@ -148,8 +159,6 @@ def test_wrong_masks(tmp_path: Path, name: str, words: str) -> None:
 
 def test_progress_counts_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sfumato.evaluation.pairs.AT_ONCE", 4)
-    from sfumato.evaluation.evaluate import measure
-
     told: list[tuple[str, int, int]] = []
     wanted = request(folder(tmp_path / "a", X), folder(tmp_path / "b", Y), ["l1"])
     score = measure(wanted, watch=lambda *what: told.append(what)).evaluation.scores[0]

@@ -10,7 +10,7 @@ import pytest
 
 from sfumato.config import load
 from sfumato.errors import ConfigError, DataError, SfumatoError
-from sfumato.evaluation.evaluate import chosen, compare
+from sfumato.evaluation.evaluate import compare
 from sfumato.evaluation.request import SHORT, Evaluation, Request, metric, read_evaluation
 from sfumato.features.lite0 import Lite0
 from sfumato.metrics.kernel import Kernel
@@ -100,12 +100,13 @@ def test_wrong_entries(values: dict[str, Any], words: tuple[str, ...]) -> None:
 def test_a_metric_uses_the_request_s_features_and_the_whole_image() -> None:
     lite0 = Lite0.Config(layer="b7")
     plain = Request(made="a", real="b", features=lite0, metrics="kid,ssim")
-    assert chosen(plain, plain.metrics[0]).features == lite0  # type: ignore[attr-defined]
-    assert chosen(plain, plain.metrics[1]) == SSIM.Config(region="all")
-    masked = plain.model_copy(update={"masks": "m"})
-    assert chosen(masked, masked.metrics[1]) == SSIM.Config(region="hole")
-    own = Kernel.Config(features=Lite0.Config(layer="b4"))
-    assert chosen(plain, own).features == own.features  # type: ignore[attr-defined]
+    assert plain.metrics[0].features == lite0  # type: ignore[attr-defined]
+    assert plain.metrics[1] == SSIM.Config(region="all")
+    masked = Request(made="a", real="b", masks="m", metrics="kid,ssim")
+    assert masked.metrics[1] == SSIM.Config(region="hole")
+    default = Request(made="a", real="b", metrics=[{"kind": "kernel", "features": "lite0"}])
+    assert default.metrics == [Kernel.Config(features=Lite0.Config())]  # named, though it is what a study would take
+    assert Request(**json.loads(default.to_json())) == default and Request(**json.loads(plain.to_json())) == plain
 
 
 @pytest.mark.parametrize(
