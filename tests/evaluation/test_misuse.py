@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -218,10 +219,8 @@ def test_npz_statistics_of_other_features_are_not_written(tmp_path: Path) -> Non
 def test_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     device = tmp_path / "full"
     os.mknod(device, 0o20666, os.makedev(1, 7))  # like /dev/full; /dev/stdout and /dev/null fare alike
-    try:
+    with contextlib.suppress(SfumatoError):
         write_atomic(device, "text")
-    except SfumatoError:
-        pass
     assert stat.S_ISCHR(device.lstat().st_mode)
 
 
@@ -280,7 +279,7 @@ def test_statistics_with_strange_metadata(data: Path, capsys: pytest.CaptureFixt
     refused(capsys, "evaluate", "a", "s.safetensors", *FAST, "--metrics", "fd")
 
 
-@pytest.mark.parametrize("change", [{"metric_of": [5]}, {"metric_of": []}, {"card": {"made": "x"}}])
+@pytest.mark.parametrize("change", [{"metric_of": [5]}, {"metric_of": []}])
 def test_evaluations_changed_by_hand(data: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any]) -> None:
     assert call("evaluate", "a", "b", *FAST, "--metrics", "kid", "--out", "o") == 0
     values = json.loads(Path("o/evaluation.json").read_text())
