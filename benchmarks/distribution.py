@@ -179,7 +179,7 @@ def few(n: int, d: int, rounds: int) -> None:
 def compare(what: str, target: float, rounds: int, peer, ours) -> None:
     answers = {}
     seconds = alternate(
-        {"peer": lambda: answers.update(peer=peer()), "ours": lambda: answers.update(ours=ours())}, rounds, warmup=0
+        {"peer": lambda: answers.update(peer=peer()), "ours": lambda: answers.update(ours=ours())}, rounds, warmup=1
     )
     error = abs(answers["peer"] / answers["ours"] - 1)
     show(what, seconds["peer"], seconds["ours"], target, f", relative difference {error:.1e}")
@@ -206,7 +206,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=10_000, help="images of each set")
     parser.add_argument("--few", type=int, default=1000, help="images of each set where there are fewer than features")
     parser.add_argument("--d", type=int, default=2048, help="numbers of a feature vector")
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--child", choices=["peer", "ours"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     n, d, rounds = options.n, options.d, options.rounds

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from sfumato.errors import ShapeError
@@ -38,7 +39,7 @@ def frechet(made: Moments, real: Moments) -> float:
     else:
         narrow, wide = (one, real.covariance) if one is not None else (two, made.covariance)
         assert narrow is not None
-        roots = torch.linalg.eigvalsh(narrow @ wide @ narrow.T).clamp(min=0).sqrt()
+        roots = roots_of(narrow @ wide @ narrow.T)
         traces = narrow.square().sum() + wide.trace()
     distance = (made.mean - real.mean).square().sum() + traces - 2 * roots.sum()
     return max(float(distance), 0.0)
@@ -71,9 +72,16 @@ def frechet_distance(
     if failed:
         values, vectors = torch.linalg.eigh(cov_1)
         factor = vectors * values.clamp(min=0).sqrt()
-    roots = torch.linalg.eigvalsh(factor.T @ cov_2 @ factor).clamp(min=0).sqrt()
+    roots = roots_of(factor.T @ cov_2 @ factor)
     distance = (mean_1 - mean_2).square().sum() + cov_1.trace() + cov_2.trace() - 2 * roots.sum()
     return max(float(distance), 0.0)
+
+
+def roots_of(symmetric: Float64[Tensor, "d d"]) -> Float64[Tensor, "d"]:
+    """Square roots of the eigenvalues, those below 0 by rounding taken as 0."""
+    if symmetric.device.type == "cpu":  # NumPy's takes three quarters of the time of torch's
+        return torch.from_numpy(np.linalg.eigvalsh(symmetric.numpy())).clamp(min=0).sqrt()
+    return torch.linalg.eigvalsh(symmetric).clamp(min=0).sqrt()
 
 
 def mixture_denoiser(
