@@ -39,11 +39,10 @@ def evaluate_sets(
     request = settings.load(Request, settings.override(present(values), overrides), "evaluate")
     where = processes.join(device)
     with display.extraction_bars() as watch:
-        sets = found(request, str(where))
-        measured = measure(request, where, watch=watch, sets=sets)
+        measured = measure(request, where, watch=watch)
         evaluation = measured.evaluation
         write_atomic(out / "evaluation.json", evaluation.to_json())
-        build_gallery(measured, sets, out)
+        build_gallery(measured, measured.sets, out)
     page = build_page(out)
     if json_out is not None:
         write_atomic(json_out, evaluation.to_json())

@@ -35,10 +35,11 @@ class Sets:
 
 @dataclass(frozen=True)
 class Measured:
-    """An evaluation, and the vectors that it was made from, by extractor."""
+    """An evaluation, and what it was made from: vectors by extractor, and images."""
 
     evaluation: Evaluation
     samples: dict[str, dict[str, Sample]]
+    sets: Sets
 
 
 def evaluate(request: Request, device: torch.device | str = "cpu", cache: bool = True) -> Evaluation:
@@ -94,7 +95,7 @@ def measure(
     evaluation = Evaluation(
         request=request, made=sets.made.about(), real=real, scores=scores, metric_of=metric_of, software=software()
     )
-    return Measured(evaluation, seen)
+    return Measured(evaluation, seen, sets)
 
 
 def found(request: Request, device: str = "cpu") -> Sets:
