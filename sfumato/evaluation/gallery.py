@@ -20,9 +20,9 @@ from sfumato.maths.neighbours import Nearest, nearest
 from sfumato.metrics.base import Score
 from sfumato.streams import stream
 
-SHOWN = 10  # columns of a panel
+SHOWN = 9  # columns of a panel
 NEIGHBOURS = 3
-SIDE = 92  # pixels of a shown picture
+SIDE = 96  # pixels of a shown picture
 
 
 class Column(Strict):
