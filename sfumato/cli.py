@@ -164,7 +164,14 @@ def evaluate(
     """
     from sfumato import commands
 
-    given = {"--features": features != "inception", "--n": n, "--train": train, "--masks": masks, "--size": size}
+    given: dict[str, Any] = {
+        "--features": features != "inception",
+        "--n": n,
+        "--train": train,
+        "--masks": masks,
+        "--size": size,
+    }
+    given |= {"--mixed": mixed, "--skip-broken": skip_broken, "--set": settings}
     if real is None:
         unused = [name for name, value in given.items() if value]
         if unused:

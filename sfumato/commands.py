@@ -12,10 +12,11 @@ from sfumato import config as settings
 from sfumato import display
 from sfumato.config import write_atomic
 from sfumato.errors import CapabilityError
-from sfumato.evaluation.evaluate import found, measure, sample_of
+from sfumato.evaluation.evaluate import measure, prepared, sample_of
 from sfumato.evaluation.explain import explain as explain_evaluations
 from sfumato.evaluation.gallery import build_gallery
 from sfumato.evaluation.request import Request, metric, read_evaluation
+from sfumato.evaluation.sources import find
 from sfumato.evaluation.statistics import save_statistics
 from sfumato.features import extractor
 from sfumato.reports.evaluation import build_page
@@ -82,7 +83,9 @@ def statistics(values: dict[str, Any], overrides: Sequence[str], out: Path, devi
     where = processes.join(device)
     features = extractor(request.features, where)
     with display.extraction_bars() as watch:
-        sample = sample_of(found(request, str(where)).made, features, where, watch=watch)
+        sample = sample_of(
+            prepared(find(request.made, request.n, request.on_broken), request), features, where, watch=watch
+        )
     save_statistics(sample, features, out)
     display.console.print(f"{sample.n:,} images, {features.label}: {out}", soft_wrap=True, markup=False)
 

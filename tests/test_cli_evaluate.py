@@ -82,7 +82,7 @@ def test_containers_and_sources_on_the_command_line(data: Path) -> None:
 
 def test_statistics_on_the_command_line(data: Path, capsys: Capsys) -> None:
     assert call("stats", "test", "--out", "s/test.safetensors", *FAST) == 0
-    assert "12 images, FD-lite0-b4: s/test.safetensors" in capsys.readouterr().out
+    assert "12 images, FD-lite0-b4-16px: s/test.safetensors" in capsys.readouterr().out
     for real, out in (("test", "a"), ("s/test.safetensors", "b")):
         assert call("evaluate", "made", real, *FAST, "--metrics", "fd", "--out", out) == 0
     assert scores(data / "a" / "evaluation.json")[0]["value"] == scores(data / "b" / "evaluation.json")[0]["value"]

@@ -349,7 +349,7 @@ def test_without_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_labels_and_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     pyplot.switch_backend("Agg")
     pyplot.close(fed(only(PrecisionRecall)).plot()[0])
-    assert [only(cls).label for cls in EVERY] == ["FD-Tiny", "KD-Tiny", "IS-Tiny", "precision-Tiny", "AuthPct-Tiny"]
+    assert [only(cls).label for cls in EVERY] == ["FD-Tiny", "KD-Tiny", "CS-Tiny", "precision-Tiny", "AuthPct-Tiny"]
     monkeypatch.setattr(torchmetrics.ModuleFeatures, "graph_2015", True)
     assert [only(cls).label for cls in EVERY[:3]] == ["FID-Tiny", "KID-Tiny", "IS-Tiny"]
 

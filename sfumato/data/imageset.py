@@ -67,6 +67,8 @@ class ImageSet:
     """What was done to the images, in words."""
     more: dict[str, Any] = field(default_factory=dict)
     """What else the card should say."""
+    named: bool = True
+    """Whether the names are someone's own, and not just numbers in order."""
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -119,7 +121,7 @@ class ImageSet:
 
     def resized(self, size: int | None, how: Filter = "lanczos") -> ImageSet:
         """Every image cut to its central square and brought to size x size by an antialiased filter of Pillow."""
-        if size is None or (set(self.sizes) == {f"{size} x {size}"} and self.preparation == "none"):
+        if size is None:
             return self
 
         def change(entry: Entry) -> Entry:
@@ -180,7 +182,7 @@ def from_tensor(pixels: Pixels, name: str = "tensor", split: str = "", kind: str
         content.update(pixels[i].numpy().data)
         return Entry(f"{i:06d}", lambda: pixels[i], content.hexdigest(), shape[1:], kind)
 
-    return ImageSet(name, [entry(i) for i in range(shape[0])], split, shape[0])
+    return ImageSet(name, [entry(i) for i in range(shape[0])], split, shape[0], named=False)
 
 
 def from_folder(path: Path, on_broken: Literal["refuse", "skip"] = "refuse", split: str = "") -> ImageSet:

@@ -72,6 +72,9 @@ def measure(
     metrics: list[Metric] = [build(config) for config in request.metrics]
     for metric in metrics:
         metric.prepare(torch.device(device))  # a missing weight file is found before the images are read
+    labels = [metric.label for metric in metrics]
+    if len(set(labels)) < len(labels):
+        raise ConfigError(f"two metrics are both called {max(labels, key=labels.count)}; measure them one by one")
     sets = sets or found(request, str(device))
     seen: dict[str, dict[str, Sample]] = {}
     scores: list[Score] = []
@@ -85,7 +88,7 @@ def measure(
                 metric.judge(**seen[key]) if metric.wants_train else metric.judge(seen[key]["made"], seen[key]["real"])
             )
         else:
-            mine = pairs.judge(metric, request, sets.made, images(sets.real, metric.label), watch)
+            mine = pairs.judge(metric, request, sets.made, images(sets.real, metric.label), watch, device)
         scores += mine
         metric_of += [i] * len(mine)
     if isinstance(sets.real, ImageSet):
@@ -205,6 +208,4 @@ def compare(
     run = {key: settings.pop(key) for key in ("device", "cache", "watch") if key in settings}
     request = Request(made="made", real="real", metrics=metrics, **settings)  # type: ignore[arg-type]
     sets = Sets(*(prepared(from_tensor(whole(part), name), request) for name, part in (("made", made), ("real", real))))
-    if len(sets.made) == 0:
-        raise DataError("no images; give at least two")
     return measure(request, sets=sets, **run).evaluation

@@ -142,6 +142,8 @@ def differences(first: Evaluation, second: Evaluation, one: Request, two: Reques
     for keys, name, why in ENTRIES:
         if keys == ("train",) and not one.metrics[0].owner.wants_train:
             continue
+        if keys == ("features",) and "features" not in type(one.metrics[0]).model_fields:
+            continue
         a, b = ([entry(*side, key) for key in keys] for side in ((first, one), (second, two)))
         changed = content(first, second, keys[0])
         if changed is not None:  # what is in a set decides, and not what it is called
@@ -168,6 +170,11 @@ def entry(evaluation: Evaluation, request: Request, key: str) -> Any:
     if key in ("made", "real", "train", "masks") and value is not None:
         path = Path(value).expanduser()
         value = str(path.resolve()) if path.exists() else value
+        if key == "masks":  # what is in them decides
+            found: dict[str, Any] = next(
+                (score.card["masks"] for score in evaluation.scores if "masks" in score.card), {}
+            )
+            return f"{value} ({str(found.get('sha256'))[:8]})"
         split = {"made": evaluation.made, "real": evaluation.real}.get(key, {}).get("split", "not said")
         return value if split == "not said" else f"{value} ({split} part)"
     if key == "seed":

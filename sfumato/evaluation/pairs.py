@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -32,7 +33,11 @@ def paired(made: ImageSet, real: ImageSet) -> tuple[ImageSet, ImageSet, str]:
             f"{made.name} has {len(made)} images and {real.name} {len(real)}; paired metrics need one true image for each"
         )
     place = {name: i for i, name in enumerate(two)}
-    common = set(one) & set(two)
+    common = set(one) & set(two) if made.named and real.named else set()
+    for part, own in ((made, one), (real, two)):
+        twice = [name for name, count in Counter(own).items() if count > 1]
+        if twice:
+            raise DataError(f"{part.name} has {twice[0]} more than once, with other endings; keep one of each name")
     if len(common) == len(made):
         return made, real.changed(entries=[real.entries[place[name]] for name in one]), "name"
     if common:
@@ -50,7 +55,14 @@ def names(images: ImageSet) -> list[str]:
     return [str(PurePosixPath(entry.name).with_suffix("")) for entry in images.entries]
 
 
-def judge(metric: Metric, request: Request, made: ImageSet, real: ImageSet, watch: Watch = nobody) -> list[Score]:
+def judge(
+    metric: Metric,
+    request: Request,
+    made: ImageSet,
+    real: ImageSet,
+    watch: Watch = nobody,
+    device: torch.device | str = "cpu",
+) -> list[Score]:
     """A paired metric over all pairs, with what the card should say of both sets.
 
     Raises: CapabilityError: it needs several answers to one observation, or an operator that only a task knows.
@@ -63,17 +75,25 @@ def judge(metric: Metric, request: Request, made: ImageSet, real: ImageSet, watc
     parts = [made.parts(AT_ONCE), real.parts(AT_ONCE)] + ([masks.parts(AT_ONCE)] if masks is not None else [])
     done = 0
     for groups in zip(*parts, strict=True):
-        names = [entry.name for entry in groups[0][0]]
-        for i, name in enumerate(names):
+        batch = []
+        for i, entry in enumerate(groups[0][0]):
             x, y = alike(groups[0][1][i], groups[1][1][i])
             if x.shape != y.shape and getattr(metric, "same_size", True):
                 sizes = [f"{part.shape[1]} x {part.shape[2]}" for part in (x, y)]
-                raise ShapeError(f"{name} is {sizes[0]}, its true image {sizes[1]}; give --size {min(x.shape[1:])}")
-            known = None if masks is None else known_of(groups[2][1][i], x, name)
-            metric.update(x[None], y[None], observation(y, known))
-        done += len(names)
+                raise ShapeError(
+                    f"{entry.name} is {sizes[0]}, its true image {sizes[1]}; give --size {min(x.shape[1:])}"
+                )
+            mask = None if masks is None else groups[2][1][i]
+            batch.append((x, y, known_of(mask, y, entry.name)))
+        shapes = {tuple(part.shape for part in triple) for triple in batch}
+        for triples in [batch] if len(shapes) == 1 else [[triple] for triple in batch]:
+            x, y, known = (torch.stack(list(part)).to(device) for part in zip(*triples, strict=True))
+            operator = Masking(known)
+            metric.update(x, y, Observation(operator.forward(to_float(y)), operator, 1.0 - known))
+        done += len(batch)
         watch(metric.label, done, len(made))
     told: dict[str, Any] = {"made": made.about(), "real": real.about(), "paired_by": how}
+    told |= {"masks": masks.about()} if masks is not None else {}
     if how == "order":
         told["warnings"] = ["images are paired by their order, since their names differ"]
     if isinstance(metric, PairedMetric) and not all(defined := metric.defined()):
@@ -88,14 +108,6 @@ def alike(x: Picture, y: Picture) -> tuple[Picture, Picture]:
     return x.expand(3, -1, -1), y.expand(3, -1, -1)
 
 
-def observation(true: Picture, known: Tensor | None) -> Observation:
-    """What was known of an image: its mask, or nothing where nobody said."""
-    _, height, width = true.shape
-    known = torch.zeros(1, 1, height, width) if known is None else known
-    operator = Masking(known)
-    return Observation(operator.forward(to_float(true[None])), operator, 1.0 - known)
-
-
 def mask_set(request: Request, made: ImageSet) -> ImageSet | None:
     """The masks of the made images, in their order."""
     if request.masks is None:
@@ -107,12 +119,14 @@ def mask_set(request: Request, made: ImageSet) -> ImageSet | None:
     return paired(made, masks)[1]
 
 
-def known_of(mask: Picture, image: Picture, name: str) -> Tensor:
-    """1 where a mask is dark, 0 where it is light: masks are white where the picture was made.
+def known_of(mask: Picture | None, image: Picture, name: str) -> Tensor:
+    """1 where a mask is dark, 0 where it is light: masks are white where the picture was made; all 0 without a mask.
 
     Raises: ShapeError: the mask has another size.
     """
+    if mask is None:
+        return torch.zeros(1, *image.shape[1:])
     if mask.shape[1:] != image.shape[1:]:
         sizes = [f"{part.shape[1]} x {part.shape[2]}" for part in (mask, image)]
         raise ShapeError(f"the mask of {name} is {sizes[0]}, the image {sizes[1]}; they must be of one size")
-    return (mask.float().mean(0) < 128).float()[None, None]
+    return (mask.float().mean(0, keepdim=True) < 128).float()

@@ -21,6 +21,7 @@ from sfumato.images import Pixels
 from sfumato.kinds import Kind, build
 
 MEMORY = 64  # batches whose vectors an extractor remembers: metrics that share it ask for the same ones in turn
+NUMBERS = 1 << 26  # and how many numbers they may be: 256 MB
 
 
 class Features(Kind, ABC, root=True):
@@ -78,7 +79,7 @@ class Features(Kind, ABC, root=True):
         key = digest_of(pixels)
         if key not in memory:
             memory[key] = self.passes(pixels)
-            while len(memory) > MEMORY:
+            while len(memory) > MEMORY or (len(memory) > 1 and sum(map(Tensor.numel, memory.values())) > NUMBERS):
                 memory.popitem(last=False)
         memory.move_to_end(key)
         return memory[key].to(pixels.device)
@@ -117,7 +118,8 @@ _extractors: dict[str, Features] = {}
 
 def extractor(config: Strict, device: torch.device | str = "cpu") -> Features:
     """The feature network of these settings, loaded once a process."""
+    device = torch.empty(0, device=device).device  # "cuda" is "cuda:0" here
     key = f"{config.to_json()} {device}"
     if key not in _extractors:
-        _extractors[key] = build(config, device=torch.device(device))
+        _extractors[key] = build(config, device=device)
     return _extractors[key]

@@ -28,9 +28,10 @@ from sfumato.errors import DataError, DivergedError, WeightsError
 from sfumato.features.base import Classifies, Features, Layered
 from sfumato.features.cache import cache_folder
 from sfumato.features.identity import digest_of
-from sfumato.features.weights import full_precision, rgb
+from sfumato.features.weights import rgb
 from sfumato.images import PEAK, Pixels
 from sfumato.kinds import build, choice
+from sfumato.maths.precision import full_precision
 from sfumato.streams import lent, stream
 
 RECIPE = 1  # part of the cache's key: another number where the network or its training changes

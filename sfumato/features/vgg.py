@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from sfumato.config import Strict
 from sfumato.errors import ShapeError
 from sfumato.features.base import Features, Layered
-from sfumato.features.weights import full_precision, read_weights, rgb
+from sfumato.features.weights import read_weights, rgb
 from sfumato.images import PEAK, Pixels
+from sfumato.maths.precision import full_precision
 
 FILES = {16: "vgg16-397923af.pth", 19: "vgg19-dcbb9e9d.pth"}
 DIGESTS = {

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +42,3 @@ def rgb(pixels: Pixels) -> Float[Tensor, "B 3 H W"]:
         wanted = "features take uint8 pixels B x C x H x W with C = 1 or 3"
         raise ShapeError(f"{wanted}; got {pixels.dtype} of shape {shape}; see sfumato.images.to_uint8")
     return pixels.to(torch.float32).expand(-1, 3, -1, -1)
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Float32 to the last bit inside, whatever the caller's autocast or matmul precision, though cuDNN's default is TF32."""
-    cudnn, products = torch.backends.cudnn, torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False), cudnn.flags(enabled=cudnn.enabled, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(products)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sfumato.errors import ShapeError
 from sfumato.maths.moments import finite
+from sfumato.maths.precision import full_precision
 
 BLOCK = 1024  # rows and columns of a block of pairs
 
@@ -50,7 +51,8 @@ def cubic_mmd(x: Float[Tensor, "m d"], y: Float[Tensor, "n d"]) -> Discrepancy:
         raise ShapeError(f"a kernel distance needs two sets of at least 2 vectors of one width; got {shapes}")
     finite(x), finite(y)
     m, n = len(x), len(y)
-    xx, yy, (xy, yx) = within(x), within(y), between(x, y)
+    with full_precision(x.device):
+        xx, yy, (xy, yx) = within(x), within(y), between(x, y)
     total_x, total_y, total = float(xx.sum()), float(yy.sum()), float(xy.sum())
 
     def estimate(a: Tensor | float, b: Tensor | float, c: Tensor | float, m: int, n: int) -> Tensor | float:

@@ -39,7 +39,8 @@ class Moments:
     def of(cls, vectors: Float[Tensor, "n d"]) -> Moments:
         """The moments of these vectors."""
         moments = cls()
-        moments.update(vectors)
+        for part in vectors.split(4096) if vectors.ndim == 2 else [vectors]:  # float64 of all at once would be large
+            moments.update(part)
         return moments
 
     @classmethod

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sfumato.errors import ShapeError
 from sfumato.maths.moments import finite
+from sfumato.maths.precision import full_precision
 
 BLOCK = 1024  # rows and columns of one block of pairs: 4 MB, which a processor's cache holds
 FEW = 16  # queries whose candidates are looked at together in float64, in the cache again
@@ -69,7 +70,8 @@ def nearest(queries: Float[Tensor, "m d"], candidates: Float[Tensor, "n d"] | No
             table = squared(left[rows], right)
             for row, square in zip(rows.tolist(), table, strict=True):
                 near = square <= limit[row]
-                near[row] &= not alone
+                if alone:
+                    near[row] = False
                 places = near.nonzero()[:, 0]
                 every = (queries[row].double() - others[places].double()).square().sum(1)
                 exact[row], found = every.topk(k, largest=False)
@@ -171,7 +173,8 @@ def centred(x: Float[Tensor, "m d"], y: Float[Tensor, "n d"]) -> tuple[Float[Ten
 
 def squared(x: Float[Tensor, "m d"], y: Float[Tensor, "n d"]) -> Float[Tensor, "m n"]:
     """|x|^2 + |y|^2 - 2 x . y, not negative."""
-    square = torch.addmm(y.square().sum(1)[None], x, y.T, alpha=-2.0)
+    with full_precision(x.device):
+        square = torch.addmm(y.square().sum(1)[None], x, y.T, alpha=-2.0)
     return square.add_(x.square().sum(1)[:, None]).clamp_(min=0)
 
 

@@ -19,9 +19,9 @@ from sfumato.config import Strict
 from sfumato.errors import ShapeError
 from sfumato.images import Pixels
 from sfumato.kinds import Kind
+from sfumato.maths.student import Z95
 from sfumato.tasks.base import Observation
 
-Z95 = 1.959964  # the 97.5 % point of the normal law
 WHERE = {"all": "whole", "ring": "ring"}  # what labels add where the region is not the hole
 
 
@@ -43,9 +43,9 @@ class Score(Strict):
     unit: str
     """The unit of the figure."""
     samples: list[float]
-    """One value an image, or one a bootstrap replicate; paired tests between methods are made on these."""
-    resampled: Literal["images", "replicates"]
-    """What the samples are."""
+    """One value an image, a bootstrap replicate or a part; tests between methods are made on these, none where empty."""
+    resampled: Literal["images", "replicates", "parts"]
+    """What the samples are: values of images, bootstrap replicates, or values of parts of the images."""
     card: dict[str, Any]
     """How it was computed."""
 

@@ -68,7 +68,7 @@ class BestOf(PairedMetric):
         self.metric.prepare(device)
 
     def about(self) -> dict[str, Any]:
-        return {"draws": self.draws, "metric": self.config.metric.model_dump(mode="json")}
+        return {"draws": self.draws, "metric": self.config.metric.model_dump(mode="json"), **self.metric.about()}
 
     def values(self, made: UInt8[Tensor, "K B C H W"], true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
         """One an image."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, final
 
 import torch
@@ -31,19 +32,27 @@ class Sample:
 
     vectors: Float[Tensor, "n d"] | None
     """None where only mean and covariance are known."""
-    moments: Moments
+    known: Moments | None = None
+    """Mean and covariance, where they need not be computed from the vectors."""
     about: dict[str, Any] = field(default_factory=dict)
     """For the card: name, n, split, resolution, hash of the content."""
+    paired: bool = False
+    """Whether image i belongs to image i of the other sample, as in a study."""
 
     @classmethod
-    def of(cls, vectors: Float[Tensor, "n d"], about: dict[str, Any] | None = None) -> Sample:
+    def of(cls, vectors: Float[Tensor, "n d"], about: dict[str, Any] | None = None, paired: bool = False) -> Sample:
         """A sample of these vectors."""
-        return cls(vectors, Moments.of(vectors), {"n": len(vectors)} | (about or {}))
+        return cls(vectors, None, {"n": len(vectors)} | (about or {}), paired)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Mean and covariance, computed when they are first asked for: most metrics do not."""
+        return self.known if self.known is not None else Moments.of(self.needed("a Frechet distance"))
 
     @property
     def n(self) -> int:
         """How many images; 0 where the statistics do not say."""
-        return self.moments.n
+        return len(self.vectors) if self.vectors is not None else self.moments.n
 
     def needed(self, metric: str) -> Float[Tensor, "n d"]:
         """The vectors themselves.
@@ -111,7 +120,9 @@ class DistributionMetric(Metric, abstract=True):
             raise ShapeError(f"{self.label} needs images; none were given")
         size = " ".join(f"{height} x {width}" for height, width in sorted(self._sizes))
         made = Sample.of(torch.cat(self._made), {"size": size})
-        real = Sample.of(torch.cat(self._true), {"name": "the true images of the same observations", "size": size})
+        real = Sample.of(
+            torch.cat(self._true), {"name": "the true images of the same observations", "size": size}, True
+        )
         train = Sample.of(torch.cat(self._train), {"name": "the training images"}) if self._train else None
         return self.judge(made, real, train)
 
@@ -125,6 +136,9 @@ class DistributionMetric(Metric, abstract=True):
         few = [sample.n for sample in (made, real) if sample is not None and 0 < sample.n < FEW]
         if few:
             warnings.append(f"{min(few)} images: below {FEW:,} a figure is not comparable with published ones")
+        sizes = [side.about.get("size") for side in (made, real) if side is not None]
+        if None not in sizes and len(set(sizes)) > 1:
+            warnings.append(f"made images are {sizes[0]} and real ones {sizes[1]}: how each is resized is measured too")
         for side in (made, real):
             if side is not None:
                 warnings += side.about.get("warnings", [])

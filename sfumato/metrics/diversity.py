@@ -58,7 +58,7 @@ class Diversity(PairedMetric):
         self.distance.prepare(device)
 
     def about(self) -> dict[str, Any]:
-        return {"draws": self.draws, "distance": self.config.distance.model_dump(mode="json")}
+        return {"draws": self.draws, "distance": self.config.distance.model_dump(mode="json"), **self.distance.about()}
 
     def values(self, made: UInt8[Tensor, "K B C H W"], true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
         """One an image."""

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from sfumato.maths.gaussians import frechet
 from sfumato.maths.moments import Moments
-from sfumato.metrics.base import Z95, Score
+from sfumato.maths.student import student_95
+from sfumato.metrics.base import Score
 from sfumato.metrics.distribution import DistributionConfig, DistributionMetric, Sample, canonical, draws
 from sfumato.metrics.frechet_infinity import LEAST, extrapolate
 
@@ -20,7 +21,7 @@ WIDE = 512  # features above which one distance takes a second or more, so that 
 class Frechet(DistributionMetric):
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) between the features of made and true images.
 
-    The interval is value +- 1.96 sd of bootstrap replicates that draw the same test images for every method, so that
+    The interval is value +- t sd of bootstrap replicates that draw the same test images for every method, so that
     two methods can be compared replicate by replicate. Replicates themselves are biased upwards and are not shown.
     The card adds how the figure falls with n (`infinity`) and what two halves of the real images score (`noise_floor`).
     Reference: Heusel et al. (2017), GANs trained by a two time-scale update rule converge to a local Nash equilibrium.
@@ -48,7 +49,7 @@ class Frechet(DistributionMetric):
         count = self.config.replicates
         replicates = (100 if d <= WIDE else 10) if count is None else count
         samples = bootstrap(made, real, replicates)
-        half = Z95 * float(torch.tensor(samples).std()) if len(samples) > 1 else None
+        half = student_95(len(samples) - 1) * float(torch.tensor(samples).std()) if len(samples) > 1 else None
         few = (
             [f"{n} images for {d} features; below 10 a feature the distance is biased upwards"]
             if 0 < n < 10 * d
@@ -58,7 +59,7 @@ class Frechet(DistributionMetric):
             made,
             real,
             "squared Frechet distance of two Gaussians fitted to features (Heusel et al., 2017), no ridge",
-            interval=f"normal, sd of {replicates} bootstrap replicates over images" if half is not None else None,
+            interval=f"Student, sd of {replicates} bootstrap replicates over images" if half is not None else None,
             warnings=few,
             **(context(made, real) if self.config.context else {}),
         )
@@ -79,11 +80,17 @@ class Frechet(DistributionMetric):
 
 
 def bootstrap(made: Sample, real: Sample, replicates: int) -> list[float]:
-    """Distances of sets drawn anew with replacement; sets of one size draw the same places, for the pairs' sake."""
+    """Distances of sets drawn anew with replacement; pairs draw the same places, so that what they share cancels."""
     if replicates < 2 or made.vectors is None:
         return []
     one = draws(made.n, replicates)
-    two = one if real.n == made.n else draws(real.n, replicates, "real") if real.vectors is not None else None
+    two = (
+        one
+        if real.paired and real.n == made.n
+        else draws(real.n, replicates, "real")
+        if real.vectors is not None
+        else None
+    )
     answer = []
     for turn in range(replicates):
         other = real.moments if two is None or real.vectors is None else picked(real.vectors, two[turn])

@@ -15,7 +15,8 @@ from sfumato.features import Classifies, Features
 from sfumato.features.lite0 import Lite0
 from sfumato.kinds import choice
 from sfumato.maths.moments import finite
-from sfumato.metrics.base import Z95, Score
+from sfumato.maths.student import student_95
+from sfumato.metrics.base import Score
 from sfumato.metrics.distribution import DistributionConfig, DistributionMetric, Sample, canonical
 
 
@@ -62,8 +63,8 @@ class InceptionScore(DistributionMetric):
 
     @property
     def label(self) -> str:
-        """IS or IS-<features>."""
-        return self.features.called("IS", "IS")
+        """IS, or CS-<features> (classifier score)."""
+        return self.features.called("IS", "CS")
 
     def prepare(self, device: torch.device) -> None:
         super().prepare(device)
@@ -85,8 +86,7 @@ class InceptionScore(DistributionMetric):
     def judge(self, made: Sample, real: Sample, train: Sample | None = None) -> list[Score]:
         values = inception_score(self.classifier.logits(canonical(made.needed(self.label))), self.config.splits)
         spread = float(values.std()) if len(values) > 1 else None
-        student = 2.262 if len(values) == 10 else Z95
-        half = None if spread is None else student * spread / math.sqrt(len(values))
+        half = None if spread is None else student_95(len(values) - 1) * spread / math.sqrt(len(values))
         card = self.card(
             made,
             None,
@@ -105,7 +105,7 @@ class InceptionScore(DistributionMetric):
                 better=self.better,
                 unit=self.unit,
                 samples=[float(f"{value:.6g}") for value in values.tolist()],
-                resampled="replicates",
+                resampled="parts",
                 card=card,
             )
         ]

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 from sfumato.maths.kernels import cubic_mmd
+from sfumato.maths.student import student_95
 from sfumato.metrics.base import Z95, Score
 from sfumato.metrics.distribution import DistributionConfig, DistributionMetric, Sample, canonical
 from sfumato.streams import stream
@@ -71,10 +72,10 @@ class Kernel(DistributionMetric):
                 parts.append(part[places.to(part.device)])
             values.append(cubic_mmd(*parts).value)
         found = torch.tensor(values, dtype=torch.float64)
-        half = Z95 * float(found.std()) / len(values) ** 0.5 if len(values) > 1 else None
+        half = student_95(len(values) - 1) * float(found.std()) / len(values) ** 0.5 if len(values) > 1 else None
         spread = float(found.std()) if len(values) > 1 else None
         subsets = {"subsets": self.config.subsets, "subset_size": size, "spread_between_subsets": spread}
-        interval = "normal, over subsets; it holds the noise of drawing them and not that of the images"
+        interval = "Student, over subsets; it holds the noise of drawing them and not that of the images"
         return Score(
             label=self.label,
             value=float(found.mean()),
@@ -84,6 +85,6 @@ class Kernel(DistributionMetric):
             better=self.better,
             unit=self.unit,
             samples=[float(f"{value:.6g}") for value in values],
-            resampled="replicates",
+            resampled="parts",
             card=self.card(made, real, what, pairs=subsets, interval=interval),
         )

@@ -93,7 +93,8 @@ def table(results: Sequence[Result], task: str, methods: Sequence[str]) -> Table
         for label in columns:
             scores = by_method(mine, task, label).get(method)
             if scores:
-                entries[label] = Entry(summarise(scores), method not in beaten[label])
+                tested = len(scores[0].samples) > 1  # else nothing can be said
+                entries[label] = Entry(summarise(scores), tested and method not in beaten[label])
         failures = [f"seed {result.seed}: {result.cause}" for result in mine if result.status != "ok"]
         rows.append(Row(method, mine[0].learned, entries, failures))
     return Table(task, list(columns.values()), rows)

@@ -12,6 +12,7 @@ from itertools import combinations
 
 import numpy as np
 
+from sfumato.maths.student import student_95, student_p
 from sfumato.metrics.base import Z95, Score
 from sfumato.studies.results import Result
 
@@ -67,27 +68,12 @@ def summarise(scores: Sequence[Score]) -> Summary:
     return Summary(value, low, high, scores[0].n, len(values), spread)
 
 
-def student_95(freedom: float) -> float:
-    """The 97.5 % point of Student's law; degrees of freedom are rounded down, which widens the interval.
-
-    Example:
-        >>> student_95(2.9), student_95(math.inf)
-        (4.303, 1.959964)
-    """
-    table = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-    if freedom < len(table) + 1:
-        return table[max(int(freedom), 1) - 1]
-    if not math.isfinite(freedom):
-        return Z95
-    # Abramowitz and Stegun (1964), 26.7.5, two terms: within 0.002 of the exact quantile from 11 on.
-    return Z95 + (Z95**3 + Z95) / (4 * freedom) + (5 * Z95**5 + 16 * Z95**3 + 3 * Z95) / (96 * freedom**2)
-
-
 def paired_p(first: Sequence[Score], second: Sequence[Score]) -> float:
     """Two-sided p that two methods are the same on these test images, seeds averaged.
 
     For one value an image: the paired sign-flip test, under which each image's difference could as well have had the other
-    sign. For bootstrap replicates, which draw the same images for both methods: a normal test on their differences.
+    sign. For bootstrap replicates, which draw the same images for both methods: Student's test with their spread. For parts
+    of the images, which are not those of the other method: Welch's test on their means.
     Reference: Fisher (1935), The design of experiments, for the sign-flip test.
     """
     a = np.mean([score.samples for score in first], axis=0)
@@ -98,7 +84,11 @@ def paired_p(first: Sequence[Score], second: Sequence[Score]) -> float:
     if first[0].resampled == "replicates":
         spread = float(difference.std(ddof=1))
         gap = float(np.mean([score.value for score in first]) - np.mean([score.value for score in second]))
-        return math.erfc(abs(gap) / spread / math.sqrt(2)) if spread > 0 else 0.0
+        return student_p(gap / spread, len(difference) - 1) if spread > 0 else 0.0
+    if first[0].resampled == "parts":
+        variances = [float(part.var(ddof=1)) / len(part) for part in (a, b)]
+        freedom = sum(variances) ** 2 / max(sum(v**2 / (len(a) - 1) for v in variances), 1e-300)
+        return student_p(float(difference.mean()) / math.sqrt(sum(variances)), freedom) if sum(variances) > 0 else 0.0
     rng = np.random.default_rng(0)
     observed = abs(difference.mean())
     beyond = 0
@@ -119,6 +109,8 @@ def compare(results: Sequence[Result], task: str, label: str, alpha: float = 0.0
     for first, second in combinations(scores, 2):
         if len(scores[first][0].samples) != len(scores[second][0].samples):
             continue  # another set of test images: not comparable
+        if len(scores[first][0].samples) < 2:
+            continue  # nothing to test with
         value = float(np.mean([s.value for s in scores[first]]) - np.mean([s.value for s in scores[second]]))
         raw.append(Difference(first, second, value, paired_p(scores[first], scores[second]), ""))
     corrected = holm([difference.p for difference in raw])

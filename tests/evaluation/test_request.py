@@ -51,8 +51,8 @@ def test_an_evaluation_is_read_back_from_its_file_or_folder(tmp_path: Path) -> N
     found = small(metrics="fd,kid,ssim")
     (tmp_path / "evaluation.json").write_text(found.to_json())
     assert read_evaluation(tmp_path) == read_evaluation(tmp_path / "evaluation.json") == found
-    assert found.score("KD-lite0-b4") == found.scores[1]
-    with pytest.raises(ConfigError, match="no figure 'FID'; there are FD-lite0-b4, KD-lite0-b4, SSIM"):
+    assert found.score("KD-lite0-b4-16px") == found.scores[1]
+    with pytest.raises(ConfigError, match="no figure 'FID'; there are FD-lite0-b4-16px, KD-lite0-b4-16px, SSIM"):
         found.score("FID")
 
 

@@ -22,8 +22,9 @@ from skimage import data
 from sfumato.config import load
 from sfumato.errors import CapabilityError, ConfigError, ShapeError, WeightsError
 from sfumato.features import Features
-from sfumato.features.lite0 import DIGEST, FILE, LAYERS, EfficientNetLite0, Lite0, SameConv2d, full_precision, packaged
+from sfumato.features.lite0 import DIGEST, FILE, LAYERS, EfficientNetLite0, Lite0, SameConv2d, packaged
 from sfumato.kinds import build, find, parse
+from sfumato.maths.precision import full_precision
 
 ESPRESSO, EGYPTIAN_CAT = 967, 285  # places in ImageNet's list of 1000
 
@@ -68,7 +69,7 @@ def test_the_head_names_photographs(photo: str, label: int) -> None:
     top, left = (picture.shape[2] - side) // 2, (picture.shape[3] - side) // 2
     features = Lite0(Lite0.Config(layer="head", size=224))
     vectors = features.passes(picture[:, :, top : top + side, left : left + side])
-    assert vectors.shape == (1, features.dim) == (1, 1280) and features.label == "FD-lite0-head"
+    assert vectors.shape == (1, features.dim) == (1, 1280) and features.label == "FD-lite0-head-224px"
     chances = features.logits(vectors).softmax(1)[0]
     assert chances.shape == (1000,) and chances.argmax() == label
     assert chances[label] > (0.9 if photo == "coffee" else 0.35)

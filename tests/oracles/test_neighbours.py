@@ -175,3 +175,19 @@ def test_all_pairs_agree_on_a_grid_full_of_ties() -> None:
         (found,) = supported(x, x, torch.full((125,), radius, dtype=torch.float64))
         inside = (2 * pairs(x, x).square()).round() <= round(2 * radius**2)
         assert torch.equal(found.covering, inside.sum(1))
+
+
+def test_more_unsure_queries_than_candidates() -> None:
+    near = normal(20, 6, "near").mul(1e-6).add(1.0).float()
+    queries = normal(60, 6, "queries").mul(1e-6).add(1.0).float()
+    same(nearest(queries, near, 2).distance, pairs(queries, near).sort(1).values[:, :2])
+
+
+def test_the_caller_s_autocast_does_not_matter() -> None:
+    x, y = normal(50, 40, "x").float(), normal(60, 40, "y").float()
+    radii = nearest(y, k=2).distance
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(nearest(y, k=2).distance, radii)
+        within_autocast = supported(x, y, radii)
+    for one, two in zip(supported(x, y, radii), within_autocast, strict=True):
+        assert torch.equal(one.covering, two.covering)

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm, permutation_test
+from scipy.stats import norm, permutation_test, ttest_ind
 from scipy.stats import t as student
 
+from sfumato.maths.student import student_95, student_p
 from sfumato.metrics.base import Score
 from sfumato.studies.results import Result
-from sfumato.studies.statistics import compare, holm, paired_p, student_95, summarise
+from sfumato.studies.statistics import compare, holm, paired_p, summarise
 
 FLIPS = 4000
 
@@ -71,13 +72,20 @@ def test_p_is_uniform_where_nothing_differs() -> None:
     assert p.min() > 0
 
 
-def test_replicates_are_a_normal_test_on_the_figures() -> None:
+def test_replicates_are_student_s_test_on_the_figures() -> None:
     rng = np.random.default_rng(5)
     shared = rng.normal(0, 3, 100)
     a, b = shared + rng.normal(1, 0.5, 100), shared + rng.normal(0, 0.5, 100)
     first, second = (score(x, resampled="replicates", value=v) for x, v in ((a, 10.8), (b, 10.0)))
-    expected = 2 * norm.sf(0.8 / (a - b).std(ddof=1))
-    assert paired_p([first], [second]) == pytest.approx(expected, rel=1e-9)
+    expected = 2 * student.sf(0.8 / (a - b).std(ddof=1), 99)
+    assert paired_p([first], [second]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_parts_are_welch_s_test() -> None:
+    rng = np.random.default_rng(6)
+    a, b = rng.normal(1, 0.5, 10), rng.normal(0.6, 1.0, 10)
+    first, second = (score(x, resampled="parts", value=float(x.mean())) for x in (a, b))
+    assert paired_p([first], [second]) == pytest.approx(ttest_ind(a, b, equal_var=False).pvalue, rel=1e-6)
 
 
 def brute_force_holm(p_values: list[float], alpha: float) -> list[bool]:
@@ -182,3 +190,9 @@ def test_summary_of_one_seed_and_of_one_image() -> None:
     assert (summary.low, summary.high, summary.seed_spread) == (4.0, 6.0, 0.0)
     alone = summarise([score([1.0, 1.0], value=5.0, low=None, high=None, n=1)])
     assert alone.low is None and alone.high is None
+
+
+@pytest.mark.parametrize("freedom", [1, 2.5, 9, 30, 400, 2e4])
+@pytest.mark.parametrize("t", [0.0, 0.3, -1.7, 2.3, 6.0])
+def test_student_p_is_scipy_s(t: float, freedom: float) -> None:
+    assert student_p(t, freedom) == pytest.approx(2 * student.sf(abs(t), freedom), rel=1e-6, abs=1e-12)
