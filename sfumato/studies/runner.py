@@ -20,6 +20,7 @@ from sfumato.config import write_atomic
 from sfumato.data.base import Dataset
 from sfumato.errors import ConfigError, DivergedError, Interrupted
 from sfumato.kinds import build
+from sfumato.metrics.base import Metric
 from sfumato.restorers.base import Restorer
 from sfumato.streams import stream
 from sfumato.studies import results
@@ -171,10 +172,15 @@ def work(study: Study, cell: Cell, out: Path, device: str, data: Dataset | None 
 def rehearse(study: Study, data: Dataset, device: str) -> None:
     """Load every metric and try every classical restorer on one image, so that what is missing is said before training.
 
-    Raises: CapabilityError, WeightsError: an extra package or a weight file is missing.
+    Raises: CapabilityError, WeightsError: an extra package or a weight file is missing. ConfigError: two metrics of one name.
     """
-    for metric in study.metrics:
-        build(metric).prepare(processes.join(device))
+    labels = []
+    for settings in study.metrics:
+        metric: Metric = build(settings)
+        metric.prepare(processes.join(device))
+        if metric.label in labels:  # one figure would stand where the other was
+            raise ConfigError(f"two metrics are both called {metric.label}; keep one in this study")
+        labels.append(metric.label)
     for method in study.methods:
         for settings in study.tasks:
             task: Task = build(settings)
