@@ -178,8 +178,9 @@ def test_all_pairs_agree_on_a_grid_full_of_ties() -> None:
 
 
 def test_more_unsure_queries_than_candidates() -> None:
-    near = normal(20, 6, "near").mul(1e-6).add(1.0).float()
-    queries = normal(60, 6, "queries").mul(1e-6).add(1.0).float()
+    far = torch.tensor([-1e4, 1e4])[:, None]  # as in `test_clusters_far_apart`, where float32 cannot decide
+    near = (normal(20, 8, "near") + far.repeat_interleave(10, 0)).float()
+    queries = (normal(60, 8, "queries") + far.repeat_interleave(30, 0)).float()
     same(nearest(queries, near, 2).distance, pairs(queries, near).sort(1).values[:, :2])
 
 
