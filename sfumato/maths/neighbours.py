@@ -1,6 +1,6 @@
 """Neighbours: exact nearest neighbours and supports made of balls, in blocks of pairs so that memory stays small.
 
-Squared distances are first taken in float32 as |a|^2 + |b|^2 - 2 a . b, which is fast, and then again in float64 as
+Squared distances are first taken in float32 as ``|a|^2 + |b|^2 - 2 a . b``, which is fast, and then again in float64 as
 sum (a - b)^2 wherever the first could decide wrongly; so results are those of float64.
 """
 
@@ -111,7 +111,7 @@ def supported(
     radii: Float64[Tensor, "n ..."],
     reverse: Float64[Tensor, "m ..."] | None = None,
 ) -> list[Support]:
-    """|query - centre| <= radius for all pairs; with radii [n, r], one answer for each of the r sets of balls.
+    """``|query - centre| <= radius`` for all pairs; with radii [n, r], one answer for each of the r sets of balls.
 
     With `reverse`, radii of balls around the queries, there follow answers with the parts exchanged, from the same distances.
 
@@ -172,7 +172,7 @@ def centred(x: Float[Tensor, "m d"], y: Float[Tensor, "n d"]) -> tuple[Float[Ten
 
 
 def squared(x: Float[Tensor, "m d"], y: Float[Tensor, "n d"]) -> Float[Tensor, "m n"]:
-    """|x|^2 + |y|^2 - 2 x . y, not negative."""
+    """``|x|^2 + |y|^2 - 2 x . y``, not negative."""
     with full_precision(x.device):
         square = torch.addmm(y.square().sum(1)[None], x, y.T, alpha=-2.0)
     return square.add_(x.square().sum(1)[:, None]).clamp_(min=0)
