@@ -277,7 +277,7 @@ class KernelDistance(FeatureMetric):
 
 
 class InceptionScore(FeatureMetric):
-    """Mean over `splits` parts of exp E KL(p(y|x) || p(y)): IS on the 2015 graph, else IS-<features>; real images are ignored.
+    """Mean over `splits` parts of exp E KL(p(y|x) || p(y)): IS on the 2015 graph, else CS-<features>; real images are ignored.
 
     One number, where torchmetrics returns mean and deviation, and shuffled by a fixed stream, not the global generator. The
     vectors of an nn.Module are taken as logits.

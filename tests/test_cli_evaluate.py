@@ -177,7 +177,7 @@ def test_what_explain_refuses(data: Path, capsys: Capsys, content: str | None, w
         (["broken", "test"], ("3 of 5 pictures", "empty.png", "huge.png", "text.jpg", "--skip-broken")),
         (["masks/000.png", "test"], ("000.png is not a set of images",)),
         (["no.zip", "test"], ("no.zip is not a readable zip file",)),
-        (["float.npz", "test"], ("float.npz:images is float64", "uint8")),
+        (["float.npz", "test"], ("float.npz:images are float64", "uint8")),
         (["made"], ("--features", "needs REAL")),
         ([], ("Missing argument",)),
     ],

@@ -11,7 +11,7 @@ import zipfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from sfumato.data.folder import ENDINGS, files
+from sfumato.data.npz import channels_first
 from sfumato.errors import DataError
 from sfumato.images import Pixels, from_pil, open_content, to_pil
 from sfumato.streams import stream
@@ -117,7 +118,7 @@ class ImageSet:
         if not 1 <= n <= len(self):
             raise DataError(f"{n} images of {self.name} are asked for, which has {len(self)}; ask for 1 to {len(self)}")
         places = torch.randperm(len(self), generator=stream(0, "subset", len(self)))[:n].sort().values.tolist()
-        return self.changed(entries=[self.entries[place] for place in places], of=len(self))
+        return replace(self, entries=[self.entries[place] for place in places], of=len(self))
 
     def resized(self, size: int | None, how: Filter = "lanczos") -> ImageSet:
         """Every image cut to its central square and brought to size x size by an antialiased filter of Pillow."""
@@ -129,15 +130,10 @@ class ImageSet:
                 picture = ImageOps.fit(to_pil(entry.decode()), (size, size), Image.Resampling[how.upper()])
                 return from_pil(picture, entry.shape[0])
 
-            return Entry(entry.name, decode, entry.digest, (entry.shape[0], size, size), entry.format)
+            return replace(entry, decode=decode, shape=(entry.shape[0], size, size))
 
         done = f"cut square, {how} to {size}"
-        return self.changed(entries=[change(entry) for entry in self.entries], preparation=done)
-
-    def changed(self, **fields: Any) -> ImageSet:
-        """The same with other fields."""
-        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return ImageSet(**(own | fields))
+        return replace(self, entries=[change(entry) for entry in self.entries], preparation=done)
 
     def pick(self, places: Sequence[int]) -> list[Picture]:
         """Some of the images."""
@@ -266,8 +262,7 @@ def surveyed(
                 broken.append((str(entry), str(picture)))
                 continue
             held += picture.numel()
-            keep = held <= KEPT
-            entries.append(Entry(entry.name, lambda p=picture: p, *entry_rest(entry)) if keep else entry)
+            entries.append(replace(entry, decode=lambda p=picture: p) if held <= KEPT else entry)
     if broken and (on_broken == "refuse" or not entries):
         more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
         named = ", ".join(title for title, _ in broken[:NAMED]) + more
@@ -275,11 +270,6 @@ def surveyed(
         first = f"the first: {broken[0][1]}"
         raise DataError(f"{name}: {len(broken)} of {len(members)} pictures cannot be read ({named}); {first}{either}")
     return ImageSet(name, entries, split, len(entries), tuple(title for title, _ in broken))
-
-
-def entry_rest(entry: Entry) -> tuple[str, tuple[int, int, int], str]:
-    """All of an entry but its name and its decoder."""
-    return entry.digest, entry.shape, entry.format
 
 
 def decoded(content: bytes, name: str) -> Picture:
@@ -296,14 +286,6 @@ def from_array(array: np.ndarray, name: str, split: str = "") -> ImageSet:
     Raises: DataError: another type or shape.
     """
     shape = array.shape
-    if array.dtype != np.uint8:
-        raise DataError(f"{name} is {array.dtype}; save uint8 from 0 to 255, as in (x * 255).round().astype('uint8')")
     if array.ndim == 3 and shape[2] in (1, 3) and shape[0] > 3:
-        raise DataError(f"{name} has shape {shape}, which looks like one colour picture; give N x H x W x C")
-    if array.ndim == 3:
-        array = array[:, None]
-    elif array.ndim == 4 and shape[3] in (1, 3):
-        array = array.transpose(0, 3, 1, 2)
-    elif array.ndim != 4 or shape[1] not in (1, 3):
-        raise DataError(f"{name} has shape {shape}; N x H x W or N x H x W x C with C = 1 (grey) or 3 (RGB) is read")
-    return from_tensor(torch.from_numpy(np.ascontiguousarray(array)), name, split, "npz")
+        raise DataError(f"{name} have shape {shape}, which looks like one colour picture; give N x H x W x C")
+    return from_tensor(channels_first(array, name), name, split, "npz")

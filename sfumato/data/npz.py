@@ -105,16 +105,16 @@ def part(arrays: dict[str, np.ndarray], name: str, path: Path) -> Split | None:
         if labels is not None:
             raise DataError(f"{path} has {prefix}labels but no {prefix}images; save both or neither")
         return None
-    pixels = channels_first(images, f"{path}: {prefix}images")
+    pixels = square(channels_first(images, f"{path}: {prefix}images"), f"{path}: {prefix}images")
     if labels is None:
         return Split(pixels)
     return Split(pixels, whole_numbers(labels, len(pixels), f"{path}: {prefix}labels"))
 
 
 def channels_first(images: np.ndarray, name: str) -> Pixels:
-    """N x H x W, N x H x W x C or N x C x H x W with C = 1 or 3 as N x C x H x H.
+    """N x H x W, N x H x W x C or N x C x H x W with C = 1 or 3 as N x C x H x W.
 
-    Raises: DataError: not uint8, another number of axes or channels, not square, or empty.
+    Raises: DataError: not uint8, another number of axes or channels, or empty.
     """
     if images.dtype != np.uint8:
         raise DataError(f"{name} are {images.dtype}; save uint8 from 0 to 255, as in (x * 255).round().astype('uint8')")
@@ -124,13 +124,21 @@ def channels_first(images: np.ndarray, name: str) -> Pixels:
     elif images.ndim == 4 and shape[3] in (1, 3):
         images = images.transpose(0, 3, 1, 2)
     elif images.ndim != 4 or shape[1] not in (1, 3):
-        raise DataError(f"{name} have shape {shape}; N x H x W or N x H x W x C with C = 1 or 3 is read")
-    if images.shape[2] != images.shape[3]:
-        height, width = images.shape[2:]
-        raise DataError(f"{name} are {height} x {width} pixels; only square images are read, so crop or pad them")
+        raise DataError(f"{name} have shape {shape}; N x H x W or N x H x W x C with C = 1 (grey) or 3 (RGB) is read")
     if images.size == 0:
         raise DataError(f"{name} have shape {shape}, so there is no pixel; give at least one image")
     return torch.from_numpy(np.ascontiguousarray(images))
+
+
+def square(pixels: Pixels, name: str) -> Pixels:
+    """The images themselves.
+
+    Raises: DataError: they are not square.
+    """
+    height, width = pixels.shape[2:]
+    if height != width:
+        raise DataError(f"{name} are {height} x {width} pixels; only square images are read, so crop or pad them")
+    return pixels
 
 
 def whole_numbers(labels: np.ndarray, n: int, name: str) -> Int[Tensor, "N"]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sfumato.data.imageset import ImageSet, shown
+from sfumato.data.imageset import ImageSet, from_tensor, shown
 from sfumato.errors import CapabilityError, ConfigError, DataError, ShapeError
 from sfumato.evaluation import pairs, sources
 from sfumato.evaluation.request import Evaluation, Request, software
@@ -110,9 +110,7 @@ def found(request: Request, device: str = "cpu") -> Sets:
     if statistics is not None and request.n_real is not None:
         raise ConfigError(f"n_real = {request.n_real}, but {path} holds statistics of all its images; leave it out")
     made = prepared(look(request.made, request.n), request)
-    if statistics is not None:
-        return Sets(made, statistics, prepared(look(request.train), request) if request.train else None)
-    real = prepared(look(request.real, request.n_real), request)
+    real = statistics or prepared(look(request.real, request.n_real), request)
     return Sets(made, real, prepared(look(request.train), request) if request.train else None)
 
 
@@ -184,8 +182,8 @@ def sample_of(
             f"{len(images)} image of {images.name} is measured; a law needs at least 2, and 10,000 to be quoted"
         )
     found = vectors(images, features, device, cache, watch)
-    sums = found.to(device) if torch.device(device).type == "cuda" else found
-    return Sample(found, Moments.of(sums).to("cpu"), images.about())
+    fast = torch.device(device).type == "cuda"  # else mean and covariance wait until a metric asks for them
+    return Sample(found, Moments.of(found.to(device)).to("cpu") if fast else None, images.about())
 
 
 def compare(
@@ -200,7 +198,6 @@ def compare(
         >>> [score.label for score in found.scores]
         ['FD-lite0-b4']
     """
-    from sfumato.data.imageset import from_tensor
 
     def whole(part: Tensor | Sequence[Tensor]) -> Tensor:
         return part if isinstance(part, Tensor) else torch.cat(list(part))

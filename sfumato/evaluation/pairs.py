@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -39,7 +40,7 @@ def paired(made: ImageSet, real: ImageSet) -> tuple[ImageSet, ImageSet, str]:
         if twice:
             raise DataError(f"{part.name} has {twice[0]} more than once, with other endings; keep one of each name")
     if len(common) == len(made):
-        return made, real.changed(entries=[real.entries[place[name]] for name in one]), "name"
+        return made, replace(real, entries=[real.entries[place[name]] for name in one]), "name"
     if common:
         odd = sorted(set(one) - common)[0]
         raise DataError(
@@ -115,7 +116,7 @@ def mask_set(request: Request, made: ImageSet) -> ImageSet | None:
     masks = sources.find(request.masks, None, request.on_broken)
     place = {name: i for i, name in enumerate(names(masks))}
     if all(name in place for name in names(made)):  # there may be more of them than of images
-        return masks.changed(entries=[masks.entries[place[name]] for name in names(made)])
+        return replace(masks, entries=[masks.entries[place[name]] for name in names(made)])
     return paired(made, masks)[1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -115,7 +116,7 @@ def drawn(folder: Path, n: int | None, seed: int, device: str) -> ImageSet:
     run = load(folder, device)
     pixels = sample_pixels(run, n or 2048, seed)
     more = {"model": str(run.config.family.kind), "seed": seed, "trained_on": str(run.config.data.kind)}
-    return from_tensor(pixels, str(folder), "", "model").changed(more=more)
+    return replace(from_tensor(pixels, str(folder), "", "model"), more=more)
 
 
 def array(path: Path, key: str) -> tuple[np.ndarray, str]:

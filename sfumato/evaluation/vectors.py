@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import safetensors.torch
@@ -57,7 +58,7 @@ def vectors(
         if found[i] is not None:
             continue
         parts = []
-        for group, pictures in images.changed(entries=chunk).parts(features.at_once):
+        for group, pictures in replace(images, entries=chunk).parts(features.at_once):
             parts.append(extracted(pictures, features, device))
             done += len(group)
             watch(images.name, done, len(images))

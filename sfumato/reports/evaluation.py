@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-import sfumato
 from sfumato import config as settings
 from sfumato.config import write_atomic
 from sfumato.evaluation.gallery import Gallery
 from sfumato.evaluation.request import read_evaluation
 from sfumato.reports.figures import distance_against_n
-from sfumato.reports.tables import flat, number
+from sfumato.reports.template import render
 
 
 def build_page(folder: Path | str) -> Path:
@@ -24,23 +21,13 @@ def build_page(folder: Path | str) -> Path:
     evaluation = read_evaluation(folder)
     path = folder / "gallery.json"
     gallery = settings.load(Gallery, settings.read(path), str(path)) if path.is_file() else Gallery(panels=[])
-    environment = Environment(
-        loader=PackageLoader("sfumato.reports", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
-    environment.filters["flat"] = flat
     warnings = dict.fromkeys(line for score in evaluation.scores for line in score.card.get("warnings", []))
-    page = environment.get_template("evaluation.html").render(
+    page = render(
+        "evaluation.html",
         evaluation=evaluation,
         panels=gallery.panels,
         plots={s.label: distance_against_n(s) for s in evaluation.scores if "points" in s.card.get("infinity", {})},
         warnings=list(warnings),
-        style=(Path(__file__).parent / "style.css").read_text(),
-        version=sfumato.__version__,
     )
     write_atomic(folder / "evaluation.html", page)
     return folder / "evaluation.html"

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-import sfumato
 from sfumato.config import write_atomic
 from sfumato.errors import DataError
 from sfumato.kinds import build
 from sfumato.reports.figures import perception_against_distortion, quality_against_cost
-from sfumato.reports.tables import Table, flat, number, table, to_csv, to_latex
+from sfumato.reports.tables import Table, table, to_csv, to_latex
+from sfumato.reports.template import render
 from sfumato.studies.results import Result, gather, ordered, read_resolved
 from sfumato.studies.statistics import Difference, compare
 from sfumato.studies.study import Study
@@ -60,29 +58,19 @@ def build_report(folder: Path | str) -> Path:
     tables = [part.table for part in sections]
     write_atomic(folder / "tables.csv", to_csv(tables))
     write_atomic(folder / "tables.tex", to_latex(tables, study.title))
-    environment = Environment(
-        loader=PackageLoader("sfumato.reports", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
-    environment.filters["flat"] = flat
-    page = environment.get_template("page.html").render(
+    page = render(
+        "page.html",
         study=study,
         sections=sections,
         ledgers=unique_trainings(results),
         cards=metric_cards(results),
         failures=[result for result in results if result.status != "ok"],
-        style=(Path(__file__).parent / "style.css").read_text(),
         study_text=study.to_json(),
         source=(folder / "study.toml").read_text() if (folder / "study.toml").is_file() else "",
         downloads={
             name: data_address((folder / name).read_bytes(), "text/plain") for name in ("tables.csv", "tables.tex")
         },
         parameters=parameter_note(study, results),
-        version=sfumato.__version__,
     )
     write_atomic(folder / "report.html", page)
     return folder / "report.html"

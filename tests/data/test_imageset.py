@@ -6,6 +6,7 @@ import io
 import struct
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_layouts_of_arrays(layout: str) -> None:
 @pytest.mark.parametrize(
     ("array", "words"),
     [
-        (X / 255.0, ("x is float64", "save uint8", "* 255")),
+        (X / 255.0, ("x are float64", "save uint8", "* 255")),
         (X.astype(np.int64), ("int64", "save uint8")),
         (X > 3, ("bool", "save uint8")),
         (X[0, :, :, 0], ("shape (10, 8)", "N x H x W")),
@@ -322,12 +323,12 @@ def test_a_failure_while_decoding_ahead_comes_out_and_leaving_early_is_quiet() -
 
     images = from_array(X, "x")
     entries = [*images.entries[:5], Entry("bad", fail, "0", (3, 10, 8), "png")]
-    parts = images.changed(entries=entries).parts(1)
+    parts = replace(images, entries=entries).parts(1)
     for _ in range(3):
         next(parts)
     parts.close()
     with pytest.raises(DataError, match="gone"):
-        list(images.changed(entries=entries).parts(2))
+        list(replace(images, entries=entries).parts(2))
 
 
 def test_pixels_beyond_what_is_kept_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -93,4 +94,4 @@ def counting(images: ImageSet) -> tuple[ImageSet, list[str]]:
 
         return type(of)(of.name, decode, of.digest, of.shape, of.format)
 
-    return images.changed(entries=[entry(of) for of in images.entries]), seen
+    return replace(images, entries=[entry(of) for of in images.entries]), seen

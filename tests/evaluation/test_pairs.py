@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_names_decide_before_order(tmp_path: Path) -> None:
 
 def test_sets_in_another_order_are_put_right(tmp_path: Path) -> None:
     made, real = (from_folder(folder(tmp_path / name, X, NAMES)) for name in ("a", "b"))
-    backwards = real.changed(entries=real.entries[::-1])
+    backwards = replace(real, entries=real.entries[::-1])
     one, two, how = paired(made, backwards)
     assert how == "name" and [e.name for e in two.entries] == [e.name for e in one.entries] == NAMES
     wanted = request("a", "b", ["l1"])

@@ -96,7 +96,7 @@ def test_keys_of_an_npz_file(tmp_path: Path) -> None:
         ("empty.npz", ("empty.npz cannot be read",)),
         ("empty.npy", ("empty.npy cannot be read",)),
         ("flipped.npz", ("flipped.npz cannot be read",)),
-        ("float.npz", ("float.npz:images is float64", "save uint8")),
+        ("float.npz", ("float.npz:images are float64", "save uint8")),
         ("header.npy", ("header.npy cannot be read",)),
         ("large.npy", ("large.npy cannot be read",)),
         ("statistics.npz", ("statistics.npz",)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_sizes_and_channels_may_be_mixed() -> None:
         from_array(pixels(5, i, size, channels), "x") for i, (size, channels) in enumerate([(8, 3), (6, 3), (8, 1)])
     ]
     turns = [parts[i % 3].entries[i // 3] for i in range(15)]
-    found = vectors(parts[0].changed(entries=turns), probe(), cache=False)
+    found = vectors(replace(parts[0], entries=turns), probe(), cache=False)
     for i, part in enumerate(parts):
         assert torch.equal(found[i::3], vectors(part, probe(), cache=False))
 
@@ -85,7 +86,7 @@ def test_what_the_cache_holds_is_not_decoded_again(cache: Path) -> None:
     before = Probe.passed
     assert torch.equal(vectors(again, probe()), made)
     assert not seen and Probe.passed == before
-    renamed = again.changed(name="y", split="test")
+    renamed = replace(again, name="y", split="test")
     assert torch.equal(vectors(renamed, probe()), made) and not seen, "a name is no content"
 
 
