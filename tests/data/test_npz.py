@@ -94,7 +94,7 @@ def test_three_images_are_enough_and_two_are_not(tmp_path: Path) -> None:
         ({"images": images() / 255.0}, r"set\.npz: images are float64; save uint8 from 0 to 255"),
         ({"images": images().astype(np.int64)}, "images are int64; save uint8"),
         ({"images": images(4, 6)}, r"images have shape \(4, 6\); N x H x W"),
-        ({"images": images(4, 6, 6, 4)}, r"images have shape \(4, 6, 6, 4\); .* with C = 1 or 3"),
+        ({"images": images(4, 6, 6, 4)}, r"images have shape \(4, 6, 6, 4\); .* with C = 1 .grey. or 3"),
         ({"images": images(4, 2, 6, 6, 3)}, r"images have shape \(4, 2, 6, 6, 3\)"),
         ({"images": images(4, 6, 8, 3)}, "images are 6 x 8 pixels; only square images are read, so crop or pad them"),
         ({"images": images()[:0]}, r"images have shape \(0, 6, 6, 3\), so there is no pixel"),
