@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from typing import Any
 
 from sfumato.errors import ConfigError
 from sfumato.kinds import Kind, discover
 
-PACKAGES = ("data", "tasks", "maths", "families", "samplers", "restorers", "features", "metrics")
+PACKAGES = ("data", "tasks", "families", "samplers", "restorers", "training", "features", "metrics")
 
 
 def roots() -> dict[str, type[Kind]]:
     """All roots by their lower-case names, after importing the packages that declare them."""
     found: dict[str, type[Kind]] = {}
-    for package in PACKAGES:
-        importlib.import_module(f"sfumato.{package}")
-    for package in ("tasks.masks", "maths.schedules", "families.wgan", "families.ddpm"):
-        importlib.import_module(f"sfumato.{package}")
+    for name in PACKAGES:
+        package = importlib.import_module(f"sfumato.{name}")
+        for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+            importlib.import_module(module.name)
     for cls in _subclasses(Kind):
         if "kinds" in cls.__dict__ and cls.__module__.startswith("sfumato."):
             found[cls.__name__.lower()] = cls

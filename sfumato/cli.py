@@ -52,7 +52,8 @@ def train(
     family: Annotated[str | None, typer.Argument(help="wgan, ddpm ... (see `sfumato kinds family`).")] = None,
     data: Annotated[str, typer.Option(help="Where the images come from (see `sfumato kinds source`).")] = "digits",
     task: Annotated[
-        list[str] | None, typer.Option(help="generation, inpainting, outpainting, super_resolution; may be repeated.")
+        list[str] | None,
+        typer.Option(help="generation, inpainting, denoising ... (see `sfumato kinds task`); may be repeated."),
     ] = None,
     out: Out = Path("runs/model"),
     config: Annotated[
@@ -94,13 +95,16 @@ def sample(
     n: Annotated[int, typer.Option("-n", min=1, max=4096, help="How many images.")] = 16,
     out: Out = Path("samples.png"),
     seed: Annotated[int, typer.Option(help="Another seed draws other images.")] = 0,
+    label: Annotated[
+        int | None, typer.Option("--class", help="The class to draw, of a model that hears labels.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Draw images from a model trained on generation, as one picture."""
     from sfumato.images import grid, write_picture
     from sfumato.training.run import load, sample_pixels
 
-    pixels = sample_pixels(load(run, device), n, seed)
+    pixels = sample_pixels(load(run, device), n, seed, label)
     write_picture(grid(pixels, scale=max(1, 64 // pixels.shape[-1])), out)
     typer.echo(str(out))
 
@@ -119,7 +123,7 @@ def restore(
     seed: Annotated[int, typer.Option(help="Another seed gives another plausible answer.")] = 0,
     device: Device = "auto",
 ) -> None:
-    """Fill the white part of a mask, or enlarge a picture.
+    """Fill the white part of a mask, enlarge a picture, or do what a model was trained for, as to denoise.
 
     Example: sfumato restore picture.png --mask mask.png --model runs/filler --out restored.png
     """

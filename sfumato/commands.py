@@ -10,7 +10,6 @@ from typing import Any
 
 from sfumato import config as settings
 from sfumato import display
-from sfumato.config import write_atomic
 from sfumato.errors import CapabilityError
 from sfumato.evaluation.evaluate import measure, prepared, sample_of
 from sfumato.evaluation.explain import explain as explain_evaluations
@@ -19,6 +18,7 @@ from sfumato.evaluation.request import Request, metric, read_evaluation
 from sfumato.evaluation.sources import find
 from sfumato.evaluation.statistics import save_statistics
 from sfumato.features import extractor
+from sfumato.files import write_atomic
 from sfumato.reports.evaluation import build_page
 from sfumato.studies import evaluate as runs
 from sfumato.training import processes

@@ -5,9 +5,7 @@ An unknown key is an error that names its path; the string under a field is its 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -137,28 +135,3 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text.strip()
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a whole file or nothing: a temporary file beside it, flushed to disk, then renamed.
-
-    A link is followed. Raises: DataError: no space, no permission, no such folder, or something there that is no file; an
-    older file at `path` stays as it was.
-    """
-    shown, path = path, path.resolve()
-    if path.exists() and not path.is_file():
-        raise DataError(f"cannot write {shown}: it is no regular file; choose another name")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise DataError(
-            f"cannot write {shown}: {error.strerror or error}; free some space or choose another folder"
-        ) from None

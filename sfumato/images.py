@@ -16,9 +16,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from sfumato.config import write_atomic
 from sfumato.errors import DataError, ShapeError
+from sfumato.files import write_atomic
 
+Size = tuple[int, int]  # rows, columns
 Images = Float[Tensor, "B C H W"]  # float32 in [-1, 1]
 Pixels = UInt8[Tensor, "B C H W"]  # 0 to 255
 Known = Float[Tensor, "B 1 H W"]  # 1 = pixel given exactly, 0 = to be made
@@ -42,7 +43,7 @@ def to_uint8(x: Images) -> Pixels:
     return ((x + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def to_unit(pixels: UInt8[Tensor, "..."]) -> Float[Tensor, "..."]:
+def to_unit(pixels: UInt8[Tensor, " ..."]) -> Float[Tensor, " ..."]:
     """pixels / 255: uint8 to float32 in [0, 1]."""
     return pixels.to(torch.float32) / PEAK
 

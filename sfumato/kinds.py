@@ -7,7 +7,9 @@ field `kind` holds its name. A file dropped into the root's package is found by 
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
+import sys
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import PlainValidator
@@ -54,8 +56,8 @@ def discover(root: type[Kind]) -> dict[str, type[Kind]]:
 
     Example:
         >>> from sfumato.tasks import Task
-        >>> sorted(discover(Task))
-        ['generation', 'inpainting', 'outpainting', 'super_resolution']
+        >>> sorted(discover(Task))[:4]
+        ['colourisation', 'deblurring', 'denoising', 'generation']
     """
     package = importlib.import_module(root.__module__.rpartition(".")[0])
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
@@ -101,6 +103,24 @@ def choice(root: type[Kind], default: str | None = None) -> PlainValidator:
     With a default kind, a table without `kind` changes settings of that one: `sampler = { steps = 50 }`.
     """
     return PlainValidator(lambda value: parse(root, value, default), json_schema_input_type=dict[str, Any] | str)
+
+
+def import_plugins(names: Any) -> None:
+    """Import modules of a user's own, from the working directory too, so that the kinds in them are known.
+
+    Raises: ConfigError: not a list of names, or one of them cannot be imported.
+    """
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"plugins is a list of module names, as in ['my.model']; got {names!r}")
+    for name in names:
+        here = os.getcwd()
+        sys.path.append(here)
+        try:
+            importlib.import_module(name)
+        except (Exception, SystemExit) as error:  # a module of the user's own may fail in any way
+            raise ConfigError(f"plugins: cannot import {name!r} ({error}); install it or correct its name") from None
+        finally:
+            sys.path.remove(here)
 
 
 def build(config: Strict, *args: Any, **kwargs: Any) -> Any:

@@ -44,6 +44,13 @@ def lent(rng: Generator) -> Iterator[None]:
         yield
 
 
+def device_of(rngs: Rngs) -> torch.device:
+    """Where these streams draw; the CPU where there are none."""
+    if isinstance(rngs, Generator):
+        return rngs.device
+    return rngs[0].device if rngs else torch.device("cpu")
+
+
 def uniforms(rngs: Rngs, n: int, *shape: int) -> Tensor:
     """Uniform numbers in [0, 1) for n images, float32 [n, *shape].
 

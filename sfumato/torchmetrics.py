@@ -390,7 +390,7 @@ def joined(states: Any) -> Float64[Tensor, "d+2 d"]:
     return total
 
 
-def scatter(vectors: Float64[Tensor, "n d"]) -> tuple[Float64[Tensor, "d"], Float64[Tensor, "d d"]]:
+def scatter(vectors: Float64[Tensor, "n d"]) -> tuple[Float64[Tensor, " d"], Float64[Tensor, "d d"]]:
     """m, the mean of x, and sum (x - m)(x - m)^T; zeros where there are none."""
     mean = vectors.sum(0) / max(len(vectors), 1)
     return mean, (vectors - mean).T @ (vectors - mean)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfumato import config
 from sfumato.studies import runner
 from sfumato.training import checkpoint
 
@@ -57,7 +56,7 @@ def filler(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("budget.save_every = inf", ("budget.save_every", "finite")),
         ("seeds = []", ("seeds", "at least 1")),
         ("seeds = [1, 1]", ("seeds", "same")),
-        ('tasks.0.kind = "colouring"', ("tasks.0", "colouring", "known: generation, inpainting")),
+        ('tasks.0.kind = "colouring"', ("tasks.0", "colouring", "known: colourisation, ", "inpainting")),
         ('tasks.0.mask = "triangle"', ("tasks.0", "mask", "triangle", "known: box")),
         ("tasks.0.region = 3", ("tasks.0.region",)),
         ('data.kind = "nowhere"', ("data", "nowhere", "known:", "digits")),
@@ -117,13 +116,13 @@ def test_a_wrong_scale(tmp_path: Path, capsys: Capsys, scale: str) -> None:
     ("arguments", "words"),
     [
         ([], ("name a family", "sfumato kinds family")),
-        (["ddmp"], ("ddmp", "known: ddpm, wgan")),
-        (["ddpm", "--task", "colour"], ("colour", "known: generation")),
+        (["ddmp"], ("ddmp", "known: ddpm, gaussian, regression, wgan")),
+        (["ddpm", "--task", "colour"], ("colour", "known: colourisation")),
         (["ddpm", "--data", "digts"], ("digts", "digits")),
         (["ddpm", "--images", "0"], ("budget.images",)),
         (["ddpm", "--seed", "-1"], ("seed",)),
         (["ddpm", "--device", "abacus"], ("abacus", "auto, cpu or cuda")),
-        (["ddpm", "--task", "super_resolution", "--set", "tasks.0.scale=3"], ("multiple of 3", "8")),
+        (["ddpm", "--task", "super_resolution", "--set", "tasks.0.scale=3"], ("multiples of 3", "8")),
         (["ddpm", "--config", "nowhere.toml"], ("nowhere.toml",)),
     ],
 )
@@ -241,7 +240,9 @@ def test_wrong_words_for_restore(tmp_path: Path, capsys: Capsys) -> None:
     refused(capsys, "restore", photo, "--scale", 2, "--model", "telea", words=("cannot undo", "BlockMean"))
     refused(capsys, "restore", photo, "--scale", 1, "--model", "bicubic", words=("--scale 1", "2 or more"))
     refused(capsys, "restore", photo, "--scale", 10**6, "--model", "bicubic", words="--scale")
-    refused(capsys, "restore", picture(tmp_path / "w.png", 5, 3), "--scale", 2, "--model", "bicubic", words="square")
+    wide, large = picture(tmp_path / "w.png", 5, 3), tmp_path / "large.png"
+    assert call("restore", wide, "--scale", 2, "--model", "bicubic", "--out", large) == 0
+    assert pixels(large).shape == (6, 10, 3)
     for out in ("r.xyz", "r"):
         refused(capsys, "restore", photo, "--mask", hole, "--model", "telea", "--out", tmp_path / out, words=".png")
     refused(capsys, "restore", photo, "--mask", hole, "--model", tmp_path, words="is not a run")
@@ -309,11 +310,11 @@ def test_an_interrupted_study_repeats_nothing(tmp_path: Path, capsys: Capsys, mo
     file, out, real = study(tmp_path / "s.toml"), tmp_path / "o", runner.measure
     measured: list[str] = []
 
-    def stop(study_: Any, cell: Any, task: Any, *rest: Any) -> Any:
+    def stop(restorer: Any, task: Any, *rest: Any, **named: Any) -> Any:
         if len(measured) == 3:
             raise KeyboardInterrupt
         measured.append(task.name)
-        return real(study_, cell, task, *rest)
+        return real(restorer, task, *rest, **named)
 
     with monkeypatch.context() as patched:
         patched.setattr(runner, "measure", stop)
@@ -344,7 +345,7 @@ def test_no_space_left(tmp_path: Path, capsys: Capsys, monkeypatch: pytest.Monke
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(config.os, "fsync", full)
+    monkeypatch.setattr("sfumato.files.os.fsync", full)
     if command == "study":
         arguments: list[Any] = ["study", study(tmp_path / "s.toml")]
     elif command == "train":

@@ -139,7 +139,7 @@ def test_evaluate(filler: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_kinds(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("kinds") == 0
-    assert "ddpm, wgan" in capsys.readouterr().out
+    assert "ddpm, gaussian, regression, wgan" in capsys.readouterr().out
     assert call("kinds", "family") == 0
     text = capsys.readouterr().out
     assert "critic_turns = None  # Turns of the critic" in text

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from sfumato import commands, config, display
+from sfumato import commands, display
 from sfumato.evaluation import vectors
 
 from .cases import call, png_header, refused
@@ -238,7 +238,7 @@ def test_a_full_disk(data: Path, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(config.os, "fsync", full)
+    monkeypatch.setattr("sfumato.files.os.fsync", full)
     command = ["evaluate", "made", "test", *FAST, "--metrics", "kid", "--out", "o"]
     refused(capsys, *command, words=("cannot write o/evaluation.json", "No space left", "free some space"))
     refused(capsys, "stats", "test", "--out", "s.safetensors", *FAST, words=("cannot write", "No space left"))

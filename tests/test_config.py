@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from sfumato.config import Strict, load, override, read, write_atomic
+from sfumato.config import Strict, load, override, read
 from sfumato.errors import ConfigError, DataError
+from sfumato.files import write_atomic
 from sfumato.studies.study import Study, read_study, scaled
 
 STUDIES = sorted((Path(__file__).parent.parent / "studies").rglob("*.toml"))

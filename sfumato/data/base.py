@@ -1,24 +1,37 @@
 """Data: where images come from, and the split that nobody may move.
 
 A source gives uint8 images, optional labels, and fixed train, validation and test parts. A family is built from its
-`DataSpec` alone, so that the same family fits grey 8 x 8 digits and 64 x 64 photographs.
+`DataSpec` alone, so that the same family fits grey 8 x 8 digits and 24 x 40 photographs.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Annotated, Any, final
 
 import torch
 from jaxtyping import Int
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from sfumato.config import Strict
+from sfumato.data.pictures import Pictures, Places, everything, pictures_of, some
 from sfumato.errors import ConfigError, DataError
-from sfumato.images import Pixels
+from sfumato.images import Pixels, Size
 from sfumato.kinds import Kind
 from sfumato.streams import stream
+
+Side = Annotated[int, Field(ge=1)]
+
+
+def both(size: Any) -> Any:
+    """One number stands for a square."""
+    return (size, size) if isinstance(size, int) else size
+
+
+Sides = Annotated[tuple[Side, Side], BeforeValidator(both)]
+"""A size in settings: rows and columns, or one number for a square."""
 
 
 class DataSpec(Strict):
@@ -26,48 +39,89 @@ class DataSpec(Strict):
 
     channels: int
     """Colour channels: 1 (grey) or 3 (RGB); 2 for points of the plane."""
-    size: int
-    """Rows and columns of an image."""
+    size: Sides
+    """Rows and columns of an image; one number stands for a square."""
     classes: int = 0
     """Number of labels; 0 where there are none."""
     condition: int = 0
-    """Channels of the condition: `channels` + 1 for restoration, 0 for generation alone."""
+    """Channels of the condition's image: `channels` + 1 for restoration, 0 for generation alone."""
+
+    @property
+    def dimensions(self) -> int:
+        """Numbers in one image: channels x rows x columns."""
+        return self.channels * self.size[0] * self.size[1]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Some images, uint8 [N, C, H, W], and their labels, int64 [N], where there are any."""
+    """Some images, their labels, int64 [N], where there are any, and the pictures they are to be made from, if paired."""
 
-    images: Pixels
-    labels: Int[Tensor, "N"] | None = None
+    pictures: Pictures
+    labels: Int[Tensor, " N"] | None = None
+    inputs: Pictures | None = None
+
+    def __init__(
+        self,
+        images: Pixels | Pictures,
+        labels: Int[Tensor, " N"] | None = None,
+        inputs: Pixels | Pictures | None = None,
+    ):
+        object.__setattr__(self, "pictures", pictures_of(images))
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "inputs", None if inputs is None else pictures_of(inputs))
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.pictures)
+
+    @property
+    def images(self) -> Pixels:
+        """All images in memory, uint8 [N, C, H, W]."""
+        return everything(self.pictures)
+
+    def read(self, places: Places) -> tuple[Pixels, Int[Tensor, " M"] | None, Pixels | None]:
+        """Images, labels and inputs at some places."""
+        labels = None if self.labels is None else self.labels[places]
+        return self.pictures.read(places), labels, None if self.inputs is None else self.inputs.read(places)
 
     def first(self, n: int | None) -> Split:
         """The first n images (all of them for None)."""
-        return Split(self.images[:n], None if self.labels is None else self.labels[:n])
+        return self if n is None or n == len(self) else self.pick(torch.arange(min(n, len(self))))
 
-    def pick(self, index: Int[Tensor, "M"]) -> Split:
+    def pick(self, index: Int[Tensor, " M"]) -> Split:
         """The images at these places."""
-        return Split(self.images[index], None if self.labels is None else self.labels[index])
+        labels = None if self.labels is None else self.labels[index]
+        return Split(some(self.pictures, index), labels, None if self.inputs is None else some(self.inputs, index))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three parts that share no image: fit on `train`, choose on `validation`, report on `test`."""
+    """Three parts that share no image: fit on `train`, choose on `validation`, report on `test`.
+
+    Validation and test may be empty, as for a single exemplar; such data can train but not be reported on.
+    """
 
     name: str
     train: Split
     validation: Split
     test: Split
     classes: int = 0
+    class_names: tuple[str, ...] = ()
+    """What the labels stand for, where that is known."""
 
     @property
     def spec(self) -> DataSpec:
         """Channels, size and classes of these images."""
-        _, channels, size, _ = self.train.images.shape
-        return DataSpec(channels=channels, size=size, classes=self.classes)
+        channels, *size = self.train.pictures.shape
+        return DataSpec(channels=channels, size=(size[0], size[1]), classes=self.classes)
+
+    @property
+    def size(self) -> Size:
+        """Rows and columns."""
+        return self.spec.size
+
+    def class_name(self, label: int) -> str:
+        """What a label stands for, else its number."""
+        return self.class_names[label] if label < len(self.class_names) else str(label)
 
 
 class SourceConfig(Strict):
@@ -95,7 +149,7 @@ class Source(Kind, ABC, root=True):
     def load(self) -> Dataset:
         """The images, cut to the counts that the settings ask for.
 
-        Raises: DataError: a part is empty, images are not square, or not uint8. ConfigError: more images asked than there are.
+        Raises: DataError: nothing to train on, or images are not uint8. ConfigError: more images asked than there are.
         """
         full = self.read()
         parts = {}
@@ -107,22 +161,24 @@ class Source(Kind, ABC, root=True):
                 )
             parts[part] = split.first(wanted)
             check_split(parts[part], f"{full.name} {part}")
+        if len(parts["train"]) == 0:
+            raise DataError(f"{full.name} has no images to train on; give at least one")
         return replace(full, **parts)
 
 
 def check_split(split: Split, name: str) -> None:
-    """Raises: DataError: no images, not uint8 [N, C, H, W] with H = W, or labels of another length."""
-    images = split.images
-    if len(images) == 0:
-        raise DataError(f"{name} has no images; give at least one")
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[2] != images.shape[3]:
-        raise DataError(
-            f"{name}: images are {images.dtype} of shape {tuple(images.shape)}; uint8 N x C x H x H is needed"
-        )
-    if split.labels is not None and len(split.labels) != len(images):
-        raise DataError(f"{name}: {len(split.labels)} labels for {len(images)} images; each image needs one")
+    """Raises: DataError: labels or inputs of another number."""
+    if split.labels is not None and len(split.labels) != len(split):
+        raise DataError(f"{name}: {len(split.labels)} labels for {len(split)} images; each image needs one")
+    if split.inputs is not None and len(split.inputs) != len(split):
+        raise DataError(f"{name}: {len(split.inputs)} inputs for {len(split)} images; each image needs one")
 
 
-def shuffled(n: int, name: str) -> Int[Tensor, "N"]:
+def nothing(like: Split) -> Split:
+    """A part without images."""
+    return like.pick(torch.empty(0, dtype=torch.int64))
+
+
+def shuffled(n: int, name: str) -> Int[Tensor, " N"]:
     """A permutation of n places that depends on the name alone: the fixed split of a data set."""
     return torch.randperm(n, generator=stream(0, "split", name))

@@ -17,7 +17,7 @@ class Digits(Source):
 
     Example:
         >>> Digits(Digits.Config(train=100)).load().spec
-        DataSpec(channels=1, size=8, classes=10, condition=0)
+        DataSpec(channels=1, size=(8, 8), classes=10, condition=0)
     """
 
     class Config(SourceConfig):

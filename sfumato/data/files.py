@@ -96,7 +96,7 @@ def digest(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def read_idx(path: Path, official: Official | None) -> UInt8[Tensor, "..."]:
+def read_idx(path: Path, official: Official | None) -> UInt8[Tensor, " ..."]:
     """The array in an idx file of bytes, packed by gzip or not, compared with the official sum unless that is None.
 
     Raises: DataError: not an idx file of bytes, truncated, longer than its header says, or not the official content.

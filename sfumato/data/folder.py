@@ -48,7 +48,7 @@ class Folder(Source):
         ...     Image.new("RGB", (20, 10), (4 * i, 0, 0)).save(folder / f"{i}.png")
         >>> data = Folder(Folder.Config(path=folder, size=8)).load()
         >>> data.spec, len(data.train) + len(data.validation) + len(data.test)
-        (DataSpec(channels=3, size=8, classes=0, condition=0), 60)
+        (DataSpec(channels=3, size=(8, 8), classes=0, condition=0), 60)
     """
 
     class Config(SourceConfig):
@@ -97,7 +97,14 @@ class Folder(Source):
                 raise DataError(f"{seen.path}: {seen.parts_line()}; {hint}")
             labels = torch.tensor([classes[p.label] for p in chosen if p.label is not None]) if classes else None
             splits[part] = Split(torch.stack([images[p.path] for p in chosen]), labels)
-        return Dataset(seen.path.resolve().name or "folder", **splits, classes=len(classes))
+        return Dataset(
+            seen.path.resolve().name or "folder",
+            splits["train"],
+            splits["validation"],
+            splits["test"],
+            len(classes),
+            tuple(classes),
+        )
 
 
 @dataclass(frozen=True)

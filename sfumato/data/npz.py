@@ -1,4 +1,4 @@
-"""Npz: any images in one NumPy archive, without pickles."""
+"""Npz: any images in one NumPy archive or one memory-mapped array, without pickles."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sfumato.data.base import Dataset, Source, SourceConfig, Split, shuffled
+from sfumato.data.pictures import MemoryMap
 from sfumato.errors import DataError
 from sfumato.images import Pixels
 
@@ -19,12 +20,13 @@ MOST = 5_000  # images that are set aside to validate or to test, where the file
 
 
 class Npz(Source):
-    """Square uint8 images under the key `images`, and if wanted `labels`, `test_images`, `validation_labels` and so on.
+    """Uint8 images under the key `images`, and if wanted `labels`, `test_images`, `validation_labels` and so on.
 
     Images are N x H x W (grey), N x H x W x C or N x C x H x W with C = 1 or 3; labels are whole numbers from 0. A
     tenth of `images` (at most 5,000) validates and another tests where the file has no such keys: with `test_images`
     the last ones validate, in the file's order; without them `images` are first shuffled in a way that depends on their
-    number alone. Other keys are not read.
+    number alone. Other keys are not read. A path that ends in .npy is one array of images without labels; it is split the
+    same way and stays on disk, so that it may be larger than the memory.
 
     Raises: DataError: no or a broken file, no `images`, another type or shape, or labels that do not fit.
 
@@ -35,19 +37,27 @@ class Npz(Source):
         >>> data = Npz(Npz.Config(path=folder / "noise.npz")).load()
         >>> len(data.train), len(data.validation), len(data.test), data.spec.channels
         (40, 5, 5, 1)
+        >>> np.save(folder / "large.npy", np.zeros((50, 24, 40, 3), dtype=np.uint8))
+        >>> large = Npz(Npz.Config(path=folder / "large.npy")).load()
+        >>> large.spec.size, large.train.pictures.in_memory
+        ((24, 40), False)
     """
 
     class Config(SourceConfig):
         kind: Literal["npz"] = "npz"
         path: Path
-        """The .npz file."""
+        """The .npz file, or a .npy file that is read as a memory map."""
 
     config: Config
 
     def read(self) -> Dataset:
         path = self.config.path.expanduser()
-        arrays = read_arrays(path)
-        parts = {name: part(arrays, name, path) for name in ("", "validation", "test")}
+        parts: dict[str, Split | None]
+        if path.suffix.lower() == ".npy":
+            parts = {"": Split(mapped(path)), "validation": None, "test": None}
+        else:
+            arrays = read_arrays(path)
+            parts = {name: part(arrays, name, path) for name in ("", "validation", "test")}
         everything = parts[""]
         if everything is None:
             raise DataError(f"{path} has no images; `images` must hold at least one")
@@ -57,7 +67,7 @@ class Npz(Source):
             train, test = hold_out(train.pick(shuffled(len(train), "npz")), tenth, path)
         if validation is None:
             train, validation = hold_out(train, tenth, path)
-        shapes = [tuple(split.images.shape[1:]) for split in (train, validation, test)]
+        shapes = [split.pictures.shape for split in (train, validation, test)]
         if len(set(shapes)) > 1:
             shown = ", ".join(map(str, shapes))
             raise DataError(f"{path} holds images of shapes {shown}; give all parts the same channels and size")
@@ -105,10 +115,36 @@ def part(arrays: dict[str, np.ndarray], name: str, path: Path) -> Split | None:
         if labels is not None:
             raise DataError(f"{path} has {prefix}labels but no {prefix}images; save both or neither")
         return None
-    pixels = square(channels_first(images, f"{path}: {prefix}images"), f"{path}: {prefix}images")
+    pixels = channels_first(images, f"{path}: {prefix}images")
     if labels is None:
         return Split(pixels)
     return Split(pixels, whole_numbers(labels, len(pixels), f"{path}: {prefix}labels"))
+
+
+def mapped(path: Path) -> MemoryMap:
+    """The images of a .npy file, left on disk.
+
+    Raises: DataError: no or a broken file, not one array, or images of another type or shape.
+    """
+    if not path.is_file():
+        raise DataError(f"no file at {path}; give the path of a .npy file of uint8 images")
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # NumPy has several errors for a broken file
+        if "Python objects" in str(error):
+            hint = "it holds pickled objects, which could run code"
+        elif (
+            "allow_pickle" in str(error) and path.stat().st_size
+        ):  # anything without NumPy's first bytes may be a pickle
+            hint = "it does not begin as a .npy file does"
+        else:
+            hint = f"{type(error).__name__}: {error}" if path.stat().st_size else "an empty file"
+        raise DataError(f"{path} cannot be read ({hint}); save a uint8 array again with np.save") from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise DataError(f"{path} is an archive, not one array; give it a name that ends in .npz")
+    layout(array.dtype, array.shape, f"{path}: images")
+    return MemoryMap(array)
 
 
 def channels_first(images: np.ndarray, name: str) -> Pixels:
@@ -116,32 +152,25 @@ def channels_first(images: np.ndarray, name: str) -> Pixels:
 
     Raises: DataError: not uint8, another number of axes or channels, or empty.
     """
-    if images.dtype != np.uint8:
-        raise DataError(f"{name} are {images.dtype}; save uint8 from 0 to 255, as in (x * 255).round().astype('uint8')")
-    shape = images.shape
+    layout(images.dtype, images.shape, name)
     if images.ndim == 3:
         images = images[:, None]
-    elif images.ndim == 4 and shape[3] in (1, 3):
+    elif images.shape[3] in (1, 3):
         images = images.transpose(0, 3, 1, 2)
-    elif images.ndim != 4 or shape[1] not in (1, 3):
-        raise DataError(f"{name} have shape {shape}; N x H x W or N x H x W x C with C = 1 (grey) or 3 (RGB) is read")
-    if images.size == 0:
-        raise DataError(f"{name} have shape {shape}, so there is no pixel; give at least one image")
     return torch.from_numpy(np.ascontiguousarray(images))
 
 
-def square(pixels: Pixels, name: str) -> Pixels:
-    """The images themselves.
+def layout(dtype: np.dtype, shape: tuple[int, ...], name: str) -> None:
+    """Raises: DataError: not uint8, another number of axes or channels, or empty."""
+    if dtype != np.uint8:
+        raise DataError(f"{name} are {dtype}; save uint8 from 0 to 255, as in (x * 255).round().astype('uint8')")
+    if len(shape) != 3 and (len(shape) != 4 or (shape[3] not in (1, 3) and shape[1] not in (1, 3))):
+        raise DataError(f"{name} have shape {shape}; N x H x W or N x H x W x C with C = 1 (grey) or 3 (RGB) is read")
+    if 0 in shape:
+        raise DataError(f"{name} have shape {shape}, so there is no pixel; give at least one image")
 
-    Raises: DataError: they are not square.
-    """
-    height, width = pixels.shape[2:]
-    if height != width:
-        raise DataError(f"{name} are {height} x {width} pixels; only square images are read, so crop or pad them")
-    return pixels
 
-
-def whole_numbers(labels: np.ndarray, n: int, name: str) -> Int[Tensor, "N"]:
+def whole_numbers(labels: np.ndarray, n: int, name: str) -> Int[Tensor, " N"]:
     """Labels as int64.
 
     Raises: DataError: not one whole number from 0 an image.

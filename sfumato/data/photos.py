@@ -43,7 +43,7 @@ class Photos(Source):
 
     Example:
         >>> Photos(Photos.Config(size=16)).load().spec
-        DataSpec(channels=3, size=16, classes=0, condition=0)
+        DataSpec(channels=3, size=(16, 16), classes=0, condition=0)
     """
 
     class Config(SourceConfig):

@@ -25,7 +25,7 @@ class Toy(Source):
     Example:
         >>> toy = Toy(Toy.Config(modes=4))
         >>> toy.load().spec
-        DataSpec(channels=2, size=1, classes=4, condition=0)
+        DataSpec(channels=2, size=(1, 1), classes=4, condition=0)
         >>> means, sigma, weights = toy.mixture()
         >>> tuple(means.shape), sigma, weights.tolist()
         ((4, 2), 0.05, [0.25, 0.25, 0.25, 0.25])
@@ -54,7 +54,7 @@ class Toy(Source):
 
     config: Config
 
-    def mixture(self) -> tuple[Float[Tensor, "K 2"], float, Float[Tensor, "K"]]:
+    def mixture(self) -> tuple[Float[Tensor, "K 2"], float, Float[Tensor, " K"]]:
         """Means [K, 2], the sigma that all modes share, and weights [K]: what the exact score needs."""
         modes = self.config.modes
         angle = torch.arange(modes, dtype=torch.float64) * (2 * math.pi / modes)

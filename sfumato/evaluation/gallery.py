@@ -11,10 +11,11 @@ from jaxtyping import Float, Float64
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from sfumato.config import Strict, write_atomic
+from sfumato.config import Strict
 from sfumato.data.imageset import ImageSet, Picture
 from sfumato.evaluation.evaluate import Measured, Sets
 from sfumato.evaluation.pairs import names
+from sfumato.files import write_atomic
 from sfumato.images import encode, from_pil, grid, to_pil
 from sfumato.maths.neighbours import Nearest, nearest
 from sfumato.metrics.base import Score
@@ -131,7 +132,7 @@ def panel(
 
 def worst_pairs(score: Score, made: ImageSet, real: ImageSet) -> Panel:
     """The pairs with the worst values of a paired metric."""
-    values: Float64[Tensor, "n"] = torch.tensor(score.samples, dtype=torch.float64)
+    values: Float64[Tensor, " n"] = torch.tensor(score.samples, dtype=torch.float64)
     undefined = set(score.card.get("undefined_places", []))
     place = [i for i in range(len(made)) if i not in undefined]  # of each value
     order = values.argsort(descending=score.better == "lower")[:SHOWN].tolist()

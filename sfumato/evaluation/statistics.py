@@ -13,9 +13,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from sfumato.config import write_atomic
 from sfumato.errors import CapabilityError, WeightsError
 from sfumato.features import Features
+from sfumato.files import write_atomic
 from sfumato.maths.moments import Moments
 from sfumato.metrics.distribution import Sample
 

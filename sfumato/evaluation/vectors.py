@@ -18,12 +18,12 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor
 
-from sfumato.config import write_atomic
 from sfumato.data.imageset import Entry, ImageSet, Picture
 from sfumato.errors import DataError
 from sfumato.features import Features
 from sfumato.features.cache import cache_folder, prune
 from sfumato.features.identity import digest_of
+from sfumato.files import write_atomic
 
 CHUNK = 1024  # images whose vectors lie in one file of the cache; a multiple of every extractor's pass
 FORMAT = 1  # to be raised when decoding or preparation change

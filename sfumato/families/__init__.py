@@ -1,5 +1,5 @@
 """Families: what learns, one file each, and their slots."""
 
-from sfumato.families.base import Adam, Batch, Decodes, Denoises, Family, Objective, Player, Stage
+from sfumato.families.base import Batch, Decodes, Denoises, Family, Group, Likelihood, Objective, Player, Stage
 
-__all__ = ["Adam", "Batch", "Decodes", "Denoises", "Family", "Objective", "Player", "Stage"]
+__all__ = ["Batch", "Decodes", "Denoises", "Family", "Group", "Likelihood", "Objective", "Player", "Stage"]

@@ -9,23 +9,24 @@ from torch import nn
 
 from sfumato.config import Strict
 from sfumato.data.base import DataSpec
+from sfumato.errors import ConfigError
 from sfumato.kinds import Kind
 from sfumato.networks import convnet, published
 
 
 class Adversaries(Kind, ABC, root=True):
-    """Builds G(z, condition) and C(cat(x, condition))."""
+    """Builds G(z, condition) and C(x, condition); `classes` is 0 where no label is told."""
 
     def __init__(self, config: Strict):
         self.config: Any = config
 
     @abstractmethod
-    def generator(self, spec: DataSpec, width: float, latent: int) -> nn.Module:
-        """A module (z [B, latent], condition or None) -> images."""
+    def generator(self, spec: DataSpec, width: float, latent: int, classes: int = 0) -> nn.Module:
+        """A module (z [B, latent], Condition) -> images."""
 
     @abstractmethod
-    def critic(self, spec: DataSpec, width: float) -> nn.Module:
-        """A module from cat(x, condition) to one number an image."""
+    def critic(self, spec: DataSpec, width: float, classes: int = 0) -> nn.Module:
+        """A module (x, Condition) -> one number an image."""
 
 
 class Modern(Adversaries):
@@ -34,13 +35,13 @@ class Modern(Adversaries):
     class Config(Strict):
         kind: Literal["residual"] = "residual"
 
-    def generator(self, spec: DataSpec, width: float, latent: int) -> nn.Module:
+    def generator(self, spec: DataSpec, width: float, latent: int, classes: int = 0) -> nn.Module:
         """A U-Net on the condition, or a decoder of z where there is none."""
-        return convnet.Generator(latent, spec.channels, spec.condition, spec.size, width)
+        return convnet.Generator(latent, spec.channels, spec.condition, spec.size, width, classes)
 
-    def critic(self, spec: DataSpec, width: float) -> nn.Module:
+    def critic(self, spec: DataSpec, width: float, classes: int = 0) -> nn.Module:
         """Strided residual stages."""
-        return convnet.Critic(spec.channels + spec.condition, spec.size, width)
+        return convnet.Critic(spec.channels + spec.condition, spec.size, width, classes)
 
 
 class Published(Adversaries):
@@ -52,10 +53,17 @@ class Published(Adversaries):
     class Config(Strict):
         kind: Literal["published"] = "published"
 
-    def generator(self, spec: DataSpec, width: float, latent: int) -> nn.Module:
+    def generator(self, spec: DataSpec, width: float, latent: int, classes: int = 0) -> nn.Module:
         """Section 4.1.2's generator; its last block has `width` channels."""
+        _unlabelled(classes)
         return published.Generator(latent, spec.channels, spec.condition, spec.size, width)
 
-    def critic(self, spec: DataSpec, width: float) -> nn.Module:
+    def critic(self, spec: DataSpec, width: float, classes: int = 0) -> nn.Module:
         """Section 4.1.2's critic; its first block has `width` channels."""
+        _unlabelled(classes)
         return published.Critic(spec.channels + spec.condition, spec.size, width)
+
+
+def _unlabelled(classes: int) -> None:
+    if classes:
+        raise ConfigError("paper 000's networks hear no labels; set labels = false, or network = 'residual'")

@@ -1,101 +1,147 @@
 """Families: what learns. A family owns networks, says who plays with which loss, and draws images.
 
-It never steps an optimiser: `training/trainer.py` owns every step and its accounting, so that budgets can be compared.
+It never steps an optimiser: `training/` owns every step and its accounting, so that budgets can be compared.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, final
 
 import torch
-from jaxtyping import Float
-from pydantic import Field
+from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 from torch.nn import Parameter
 
 from sfumato.config import Strict
 from sfumato.data.base import DataSpec
-from sfumato.errors import CapabilityError, DivergedError, ShapeError
-from sfumato.images import Images
+from sfumato.errors import CapabilityError, ConfigError, DivergedError, ShapeError
+from sfumato.families.optimizers import AdamW
+from sfumato.images import Images, Size
 from sfumato.kinds import Kind
+from sfumato.networks.condition import NOTHING, Condition
+from sfumato.streams import Rngs, device_of, uniforms
 from sfumato.tasks.base import Observation
 
 Terms = Mapping[str, Tensor]
 """Named scalars, already weighted; a loss is their sum."""
-Condition = Float[Tensor, "B d H W"]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a loss sees: images, what was observed of them, its own stream, and the share of the budget already spent."""
+    """What a loss sees."""
 
     x: Images
     observation: Observation
+    condition: Condition
+    """What the networks are told: the observation's image, and labels if the family hears them."""
     rng: Generator
+    """The stream of this turn, on the device of the images."""
     progress: float = 0.0
-    label: Tensor | None = None
+    """Share of the budget already spent."""
+    within: float = 0.0
+    """Share of this stage already spent."""
+    index: Int[Tensor, " B"] | None = None
+    """The places of the images in the training set."""
+
+    def pick(self, places: slice) -> Batch:
+        """A part of the batch, for when all of it does not fit into memory."""
+        return replace(
+            self,
+            x=self.x[places],
+            observation=self.observation.pick(places),
+            condition=self.condition.pick(places),
+            index=None if self.index is None else self.index[places],
+        )
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A loss; one with `every` = n is computed each n-th turn and counts n times (lazy regularisation)."""
+    """A loss; one with `every` = n is computed each n-th turn and counts n times (lazy regularisation).
+
+    It joins the player's step, so nothing else has to be corrected: over n turns the gradients add up to those of a loss
+    that is computed each time.
+    """
 
     loss: Callable[[Batch], Terms]
     every: int = 1
 
 
-class Adam(Strict):
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), a warm-up and a decay over the budget."""
+@dataclass(frozen=True)
+class Group:
+    """Weights that move at their own rate: `rate` times the player's learning rate."""
 
-    lr: float = Field(default=1e-3, gt=0.0)
-    """Learning rate after the warm-up."""
-    betas: tuple[Annotated[float, Field(ge=0.0, lt=1.0)], Annotated[float, Field(ge=0.0, lt=1.0)]] = (0.9, 0.99)
-    """Decay of the running mean and of the running square."""
-    weight_decay: float = Field(default=0.0, ge=0.0)
-    """Shrinkage of the weights a step, times the learning rate."""
-    warmup: float = Field(default=0.02, ge=0.0, lt=1.0)
-    """Share of the budget over which the rate rises from 0."""
-    decay: Literal["constant", "cosine"] = "cosine"
-    """What the rate does afterwards: stay, or fall to 0 along a cosine."""
-    clip: float | None = Field(default=None, gt=0.0)
-    """Largest norm of the gradient; null for no limit."""
+    weights: Sequence[Parameter]
+    rate: float = 1.0
 
 
-def nothing() -> None:
-    """The `after` of a player that needs none."""
+def nothing(batch: Batch) -> None:
+    """The `after_step` of a player that needs none."""
 
 
 @dataclass(frozen=True)
 class Player:
-    """One optimiser's part: whose weights move, by which objectives, how often; `after` runs when they have moved."""
+    """One optimiser's part: whose weights move, by which objectives, how, how often."""
 
     name: str
-    weights: Sequence[Parameter]
+    groups: Sequence[Group]
     objectives: Sequence[Objective]
-    optimizer: Adam = field(default_factory=Adam)
+    optimizer: Strict = field(default_factory=AdamW.Config)
+    """The settings of an Optimizer."""
     turns: int = 1
-    after: Callable[[], None] = nothing
+    """Turns in each round."""
+    fresh: bool = True
+    """Whether each turn takes a new batch; else the turns of a round share one."""
+    in_budget: bool = True
+    """Whether the images of its turns count as consumed."""
+    after_step: Callable[[Batch], None] = nothing
+    """Called when the weights have moved, with the batch that moved them."""
+
+    @property
+    def weights(self) -> list[Parameter]:
+        """The weights of all groups."""
+        return [weight for group in self.groups for weight in group.weights]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training: its share of the budget and, where it differs, the size of the images."""
+    """A part of the training: its share of the budget and what differs in it."""
 
     name: str = "train"
     share: float = 1.0
-    size: int | None = None
+    size: Size | None = None
+    """Images are made smaller to this size."""
+    crop: Size | None = None
+    """A window of this size is cut out of each image, at random."""
+    keep_optimizers: bool = False
+    """Optimisers go on from the stage before, for the weights that both have."""
+    use_average: bool = False
+    """When the stage ends, the averaged weights take the place of the trained ones."""
+    stop_when: Callable[[Mapping[str, float]], bool] | None = None
+    """Looks at the mean losses now and then and may end the stage early; what it saves is not spent."""
+
+
+class Pass(Protocol):
+    """One pass over the training images, as `fit` sees it."""
+
+    def all(self, at_once: int = 256) -> Iterator[tuple[Images, Tensor | None]]:
+        """Images in [-1, 1] in the order of the set, and their labels; each is charged to the ledger."""
+        ...
 
 
 class Family(Kind, nn.Module, ABC, root=True):
     """Networks, objectives and a way to draw, built from settings and a `DataSpec` alone."""
 
+    labelled: bool = False
+    """Whether the networks hear labels; set by `build`."""
+
     def __init__(self, config: Strict, spec: DataSpec):
         super().__init__()
         self.config: Any = config
         self.spec = spec
+        self.check_size(spec.size)
         self.build()
 
     @abstractmethod
@@ -104,74 +150,118 @@ class Family(Kind, nn.Module, ABC, root=True):
 
     @abstractmethod
     def players(self, stage: Stage) -> Sequence[Player]:
-        """Who plays in this stage, in the order of their turns."""
+        """Who plays in this stage, in the order of their turns; pure, and empty where nothing is trained by steps."""
 
     @abstractmethod
-    def draw(self, n: int, condition: Condition | None, size: int, rng: Generator) -> Images:
+    def draw(self, n: int, condition: Condition, size: Size, rng: Rngs) -> Images:
         """n images; `rng` is on the device of the weights."""
 
     def stages(self) -> Sequence[Stage]:
-        """The parts of the training, in order; one unless the family grows."""
+        """The parts of the training, in order; one unless the family grows; none where there is nothing to learn."""
         return (Stage(),)
+
+    def grow(self, stage: Stage) -> None:
+        """Change the networks' structure for a stage: a pure function of settings and stage, replayed when a run is loaded."""
+
+    def fit(self, stage: Stage, images: Pass) -> Iterator[float]:
+        """Set what is computed once and not trained (buffers), yielding the share done; skipped at load and resume."""
+        return iter(())
+
+    def check_size(self, size: Size) -> None:
+        """Raises: ConfigError: the family cannot draw images of this size."""
 
     def deployed(self) -> Sequence[nn.Module]:
         """The networks that sampling needs: what parity counts and what is averaged and published."""
         return (self,)
 
+    def frozen(self) -> Sequence[nn.Module]:
+        """Deployed parts that nobody trains."""
+        return ()
+
     def calls(self) -> int:
         """How many network calls one image takes."""
         return 1
 
+    def untold(self, n: int, rng: Rngs) -> Int[Tensor, " n"]:
+        """The labels that stand for nobody having told any: random classes, unless the family knows "not told"."""
+        return (uniforms(rng, n) * self.spec.classes).long()
+
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
+        """Where the weights or, without any, the buffers are."""
+        tensors = (*self.parameters(), *self.buffers())
+        return tensors[0].device if tensors else torch.device("cpu")
 
     @final
-    def condition(self, observation: Observation | None) -> Condition | None:
-        """The condition for the networks, or None for a family built without one.
+    def condition(self, observation: Observation | None, label: Int[Tensor, " B"] | None = None) -> Condition:
+        """What the networks are told.
 
         Raises: CapabilityError: the family was trained for restoration and has nothing to restore, or the reverse.
         """
+        told = label if self.labelled else None
         if self.spec.condition == 0:
             if observation is not None and observation.y.numel():
                 raise CapabilityError(
                     f"this {self.config.kind} was trained to generate, not to restore; train it on the task"
                 )
-            return None
+            return Condition(label=told)
         if observation is None:
             raise CapabilityError(f"this {self.config.kind} was trained to restore; give it an observation")
-        return observation.condition
+        return Condition(observation.image, told)
 
     @final
-    @torch.inference_mode()
+    def labels(self, label: int | Int[Tensor, " B"] | None, n: int, rng: Rngs) -> Int[Tensor, " B"] | None:
+        """Labels for n images: those given, one for all, or "not told"; None for a family that hears none.
+
+        Raises: CapabilityError: a label for a family that hears none. ConfigError: no such class.
+        """
+        if not self.labelled:
+            if label is not None:
+                raise CapabilityError(f"this {self.config.kind} was trained without labels; leave the class out")
+            return None
+        if label is None:
+            return self.untold(n, rng)
+        told = torch.as_tensor(label, device=device_of(rng)).long().expand(n)
+        if int(told.min()) < 0 or int(told.max()) >= self.spec.classes:
+            raise ConfigError(f"class {label} does not exist; this model knows 0 to {self.spec.classes - 1}")
+        return told
+
+    @final
+    @torch.no_grad()
     def sample(
-        self, n: int, *, observation: Observation | None = None, size: int | None = None, rng: Generator
+        self,
+        n: int,
+        *,
+        observation: Observation | None = None,
+        label: int | Int[Tensor, " B"] | None = None,
+        size: Size | None = None,
+        rng: Rngs,
     ) -> Images:
-        """n images in [-1, 1], conditioned on the observation where there is one.
+        """n images in [-1, 1], conditioned on the observation and the label where there are any.
 
         Raises: ShapeError: an observation of another number or size of images. DivergedError: a pixel is not finite.
         """
         size = size or self.spec.size
-        if observation is not None and (len(observation) != n or observation.known.shape[-1] != size):
+        if observation is not None and (len(observation) != n or observation.operator.size != size):
+            seen = observation.operator.size
             raise ShapeError(
-                f"{n} images of {size} rows were asked for, but the observation is of {len(observation)} "
-                f"of {observation.known.shape[-1]}; they must agree"
+                f"{n} images of {size[0]} x {size[1]} were asked for, but the observation is of {len(observation)} "
+                f"of {seen[0]} x {seen[1]}; they must agree"
             )
         was_training = self.training
         self.eval()
         try:
-            x = self.draw(n, self.condition(observation), size, rng)
+            x = self.draw(n, self.condition(observation, self.labels(label, n, rng)), size, rng)
         finally:
             self.train(was_training)
         if not bool(x.isfinite().all()):
             raise DivergedError(f"{self.config.kind} drew pixels that are not finite; its training diverged")
-        return x.clamp(-1.0, 1.0)
+        return x.float().clamp(-1.0, 1.0)
 
 
-def weights(*modules: nn.Module) -> list[Parameter]:
-    """All parameters of some modules."""
-    return [parameter for module in modules for parameter in module.parameters()]
+def weights(*modules: nn.Module, rate: float = 1.0) -> Group:
+    """All parameters of some modules, as one group."""
+    return Group([parameter for module in modules for parameter in module.parameters()], rate)
 
 
 def parameter_count(modules: Sequence[nn.Module]) -> int:
@@ -185,20 +275,31 @@ def weighted_mean(error: Images, weight: Float[Tensor, "B 1 H W"]) -> Float[Tens
 
 
 class Denoises(ABC):
-    """A family that can say what noise is in x_t."""
+    """A family that can say what the clean image is."""
 
     @abstractmethod
-    def denoise(self, x_t: Images, t: Tensor, condition: Condition | None) -> Images:
-        """The expected clean image x_0."""
+    def denoiser(self, condition: Condition = NOTHING) -> Any:
+        """A samplers.Denoiser, told this condition."""
 
 
 class Decodes(ABC):
     """A family that turns latent vectors into images."""
 
     @abstractmethod
-    def latent(self, n: int, rng: Generator) -> Tensor:
+    def latent(self, n: int, rng: Rngs) -> Tensor:
         """n latent vectors from the prior."""
 
     @abstractmethod
-    def decode(self, z: Tensor, condition: Condition | None) -> Images:
-        """Their images."""
+    def decode(self, z: Tensor, condition: Condition) -> Images:
+        """Their images; differentiable."""
+
+
+class Likelihood(ABC):
+    """A family that gives a density to an image."""
+
+    exact: bool = True
+    """Whether the density is exact; else a lower bound."""
+
+    @abstractmethod
+    def log_prob(self, x: Images, condition: Condition, rng: Rngs) -> Float[Tensor, " B"]:
+        """log p(x) in nats, the density on [-1, 1]^d; x has continuous values (the metric dequantises)."""

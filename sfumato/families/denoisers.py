@@ -5,46 +5,50 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from sfumato.config import Strict
 from sfumato.data.base import DataSpec
+from sfumato.errors import ConfigError
 from sfumato.images import Images
 from sfumato.kinds import Kind
-from sfumato.networks.layers import Maps, TimeEmbedding
+from sfumato.networks.condition import Condition
+from sfumato.networks.layers import TimeEmbedding
 from sfumato.networks.published import EpsilonUNet
 from sfumato.networks.unet import UNet
 
 
-class Denoiser(Kind, ABC, root=True):
+class DenoisingNetwork(Kind, ABC, root=True):
     """Builds the network eps_theta(x_t, time, condition)."""
 
     def __init__(self, config: Strict):
         self.config: Any = config
 
     @abstractmethod
-    def network(self, spec: DataSpec, width: float) -> nn.Module:
-        """A module (x_t, time in [0, 1], condition or None) -> maps of the shape of x_t."""
+    def network(self, spec: DataSpec, width: float, labels: int = 0) -> nn.Module:
+        """A module (x_t, time in [0, 1], Condition) -> maps of the shape of x_t; `labels` counts "not told" as one."""
 
 
 class TimedUNet(nn.Module):
-    """A U-Net on cat(x_t, condition) that is told the time in every block."""
+    """A U-Net on cat(x_t, condition) that is told the time, and a label if it hears any, in every block."""
 
-    def __init__(self, unet: UNet, time: TimeEmbedding):
+    def __init__(self, unet: UNet, time: TimeEmbedding, labels: int = 0):
         super().__init__()
         self.unet, self.time = unet, time
+        self.label = nn.Embedding(labels, time.dim) if labels else None
 
-    def forward(self, x_t: Images, time: Float[Tensor, "B"], condition: Maps | None) -> Images:
-        """[B, C, H, W], [B] and [B, C + 1, H, W] to [B, C, H, W]."""
-        x = x_t if condition is None else torch.cat([x_t, condition], dim=1)
-        out: Tensor = self.unet(x, self.time(time))
+    def forward(self, x_t: Images, time: Float[Tensor, " B"], condition: Condition) -> Images:
+        """[B, C, H, W], [B] and what is told to [B, C, H, W]."""
+        embedding = self.time(time)
+        if self.label is not None:
+            embedding = embedding + self.label(condition.label)
+        out: Tensor = self.unet(condition.beside(x_t), embedding)
         return out
 
 
-class Modern(Denoiser):
+class Modern(DenoisingNetwork):
     """Residual blocks, group norm, attention on small maps, the time in every block (Dhariwal and Nichol, 2021)."""
 
     class Config(Strict):
@@ -54,11 +58,11 @@ class Modern(Denoiser):
         blocks: int = Field(default=1, ge=1)
         """Residual blocks a level."""
         attention: int = Field(default=8, ge=0)
-        """Levels of at most so many rows attend; 0 for none."""
+        """Levels whose longer side is at most so many pixels attend; 0 for none."""
         dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
         """Share of activations dropped inside a block."""
 
-    def network(self, spec: DataSpec, width: float) -> nn.Module:
+    def network(self, spec: DataSpec, width: float, labels: int = 0) -> nn.Module:
         """The U-Net and its time embedding."""
         settings, embedding = self.config, max(round(4 * width), 8)
         unet = UNet(
@@ -72,15 +76,17 @@ class Modern(Denoiser):
             embedding,
             settings.dropout,
         )
-        return TimedUNet(unet, TimeEmbedding(embedding))
+        return TimedUNet(unet, TimeEmbedding(embedding), labels)
 
 
-class Published(Denoiser):
+class Published(DenoisingNetwork):
     """Paper 000's BaseEpsilonUNet: no residual blocks, no attention, the time added at the bottleneck only."""
 
     class Config(Strict):
         kind: Literal["published"] = "published"
 
-    def network(self, spec: DataSpec, width: float) -> nn.Module:
+    def network(self, spec: DataSpec, width: float, labels: int = 0) -> nn.Module:
         """The network of section 4.1.3; its first level has `width` channels."""
+        if labels:
+            raise ConfigError("paper 000's network hears no labels; set labels = false, or network = 'unet'")
         return EpsilonUNet(spec.channels, spec.condition, spec.size, width)

@@ -17,7 +17,7 @@ from sfumato.families.base import Terms
 from sfumato.images import Images
 from sfumato.kinds import Kind
 
-Score = Callable[[Images], Float[Tensor, "B"]]
+Score = Callable[[Images], Float[Tensor, " B"]]
 
 
 class Lipschitz(Kind, ABC, root=True):

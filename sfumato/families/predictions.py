@@ -20,11 +20,11 @@ class Prediction(Kind, ABC, root=True):
         self.config = config
 
     @abstractmethod
-    def target(self, x_0: Images, eps: Images, alpha_bar: Tensor) -> Images:
+    def target(self, x_0: Images, eps: Images, alpha: Tensor, sigma: Tensor) -> Images:
         """What the network should say."""
 
     @abstractmethod
-    def x_0(self, output: Images, x_t: Images, alpha_bar: Tensor) -> Images:
+    def x_0(self, output: Images, x_t: Images, alpha: Tensor, sigma: Tensor) -> Images:
         """The clean image that an output means."""
 
 
@@ -34,13 +34,13 @@ class Eps(Prediction):
     class Config(Strict):
         kind: Literal["eps"] = "eps"
 
-    def target(self, x_0: Images, eps: Images, alpha_bar: Tensor) -> Images:
+    def target(self, x_0: Images, eps: Images, alpha: Tensor, sigma: Tensor) -> Images:
         """eps."""
         return eps
 
-    def x_0(self, output: Images, x_t: Images, alpha_bar: Tensor) -> Images:
-        """(x_t - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar)."""
-        return diffusion.x_0_from_eps(x_t, output, alpha_bar)
+    def x_0(self, output: Images, x_t: Images, alpha: Tensor, sigma: Tensor) -> Images:
+        """(x_t - sigma eps) / alpha."""
+        return diffusion.x_0_from_eps(x_t, output, alpha, sigma)
 
 
 class X0(Prediction):
@@ -49,25 +49,25 @@ class X0(Prediction):
     class Config(Strict):
         kind: Literal["x0"] = "x0"
 
-    def target(self, x_0: Images, eps: Images, alpha_bar: Tensor) -> Images:
+    def target(self, x_0: Images, eps: Images, alpha: Tensor, sigma: Tensor) -> Images:
         """x_0."""
         return x_0
 
-    def x_0(self, output: Images, x_t: Images, alpha_bar: Tensor) -> Images:
+    def x_0(self, output: Images, x_t: Images, alpha: Tensor, sigma: Tensor) -> Images:
         """The output."""
         return output
 
 
 class V(Prediction):
-    """v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (Salimans and Ho, 2022)."""
+    """v = alpha eps - sigma x_0 (Salimans and Ho, 2022)."""
 
     class Config(Strict):
         kind: Literal["v"] = "v"
 
-    def target(self, x_0: Images, eps: Images, alpha_bar: Tensor) -> Images:
+    def target(self, x_0: Images, eps: Images, alpha: Tensor, sigma: Tensor) -> Images:
         """v."""
-        return diffusion.velocity(x_0, eps, alpha_bar)
+        return diffusion.velocity(x_0, eps, alpha, sigma)
 
-    def x_0(self, output: Images, x_t: Images, alpha_bar: Tensor) -> Images:
-        """sqrt(alpha_bar) x_t - sqrt(1 - alpha_bar) v."""
-        return diffusion.x_0_from_velocity(x_t, output, alpha_bar)
+    def x_0(self, output: Images, x_t: Images, alpha: Tensor, sigma: Tensor) -> Images:
+        """alpha x_t - sigma v."""
+        return diffusion.x_0_from_velocity(x_t, output, alpha, sigma)

@@ -11,14 +11,13 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from sfumato.config import Strict
+from sfumato.errors import ConfigError
 from sfumato.families.adversaries import Adversaries, Modern
 from sfumato.families.base import (
-    Adam,
     Batch,
-    Condition,
     Decodes,
     Family,
     Objective,
@@ -29,8 +28,11 @@ from sfumato.families.base import (
     weights,
 )
 from sfumato.families.lipschitz import GradientPenalty, Lipschitz
-from sfumato.images import Images
+from sfumato.families.optimizers import AdamW, Optimizer
+from sfumato.images import Images, Size
 from sfumato.kinds import build, choice
+from sfumato.networks.condition import Condition
+from sfumato.streams import Rngs, normals
 
 
 class WGAN(Family, Decodes):
@@ -65,17 +67,23 @@ class WGAN(Family, Decodes):
         """lambda_recon, the weight of the reconstruction term; it needs a condition and is left out without one."""
         project: bool = True
         """Let both losses see G with the measurement put back, so that seams count; paper 000 judges G itself."""
-        generator_optimizer: Adam = Adam(lr=1e-3, betas=(0.5, 0.9))
+        labels: bool = False
+        """Tell both networks the class of each image, the critic by projection; the data must have labels."""
+        generator_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = AdamW.Config(lr=1e-3, betas=(0.5, 0.9))
         """How the generator moves."""
-        critic_optimizer: Adam = Adam(lr=1e-3, betas=(0.5, 0.9))
+        critic_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = AdamW.Config(lr=1e-3, betas=(0.5, 0.9))
         """How the critic moves."""
 
     def build(self) -> None:
         """Both networks, the critic wrapped by its Lipschitz slot."""
         networks: Adversaries = build(self.config.network)
         self.lipschitz: Lipschitz = build(self.config.lipschitz)
-        self.generator: nn.Module = networks.generator(self.spec, self.config.width, self.config.latent)
-        critic = networks.critic(self.spec, self.config.critic_width or self.config.width)
+        self.labelled = self.config.labels
+        classes = self.spec.classes if self.labelled else 0
+        if self.labelled and not classes:
+            raise ConfigError("labels = true needs data with labels; this data has none")
+        self.generator: nn.Module = networks.generator(self.spec, self.config.width, self.config.latent, classes)
+        critic = networks.critic(self.spec, self.config.critic_width or self.config.width, classes)
         self.critic: nn.Module = self.lipschitz.wrap(critic)
 
     def players(self, stage: Stage) -> Sequence[Player]:
@@ -85,18 +93,20 @@ class WGAN(Family, Decodes):
         return [
             Player(
                 "critic",
-                weights(self.critic),
+                [weights(self.critic)],
                 [Objective(self.critic_loss)],
                 config.critic_optimizer,
                 turns=config.critic_turns or (1 if steadied else 5),
-                after=lambda: self.lipschitz.after(self.critic),
+                after_step=lambda batch: self.lipschitz.after(self.critic),
             ),
-            Player("generator", weights(self.generator), [Objective(self.generator_loss)], config.generator_optimizer),
+            Player(
+                "generator", [weights(self.generator)], [Objective(self.generator_loss)], config.generator_optimizer
+            ),
         ]
 
     def critic_loss(self, batch: Batch) -> Terms:
         """-(E C(x, y) - E C(G(z, y), y)) and what keeps C 1-Lipschitz."""
-        condition = self.condition(batch.observation)
+        condition = batch.condition
         with torch.no_grad():
             made = self.make(batch)
         penalty = self.lipschitz.penalty(lambda x: self.score(x, condition), batch.x, made, batch.rng)
@@ -105,35 +115,34 @@ class WGAN(Family, Decodes):
 
     def generator_loss(self, batch: Batch) -> Terms:
         """-E C(G(z, y), y), and |x - G(z, y)|_1 where the task's loss looks."""
-        condition = self.condition(batch.observation)
+        condition = batch.condition
         made = self.make(batch)
         terms = {"adversarial": -self.score(made, condition).mean()}
-        if condition is not None and self.config.reconstruction > 0:
+        if condition.image is not None and self.config.reconstruction > 0:
             distance = weighted_mean((made - batch.x).abs(), batch.observation.weight)
             terms["reconstruction"] = self.config.reconstruction * distance
         return terms
 
     def make(self, batch: Batch) -> Images:
         """G(z, y), with the measurement put back where `project` is on."""
-        made = self.decode(self.latent(len(batch.x), batch.rng), self.condition(batch.observation))
-        observation = batch.observation
-        return observation.operator.project(made, observation.y) if self.config.project else made
+        made = self.decode(self.latent(len(batch.x), batch.rng), batch.condition)
+        return batch.observation.project(made) if self.config.project else made
 
-    def score(self, x: Images, condition: Condition | None) -> Tensor:
+    def score(self, x: Images, condition: Condition) -> Tensor:
         """C(x, y), one number an image."""
-        score: Tensor = self.critic(x if condition is None else torch.cat([x, condition], dim=1))
+        score: Tensor = self.critic(x, condition)
         return score
 
-    def latent(self, n: int, rng: Generator) -> Tensor:
+    def latent(self, n: int, rng: Rngs) -> Tensor:
         """z from a standard normal law, [n, latent]."""
-        return torch.randn(n, self.config.latent, generator=rng, device=rng.device)
+        return normals(rng, n, self.config.latent)
 
-    def decode(self, z: Tensor, condition: Condition | None) -> Images:
+    def decode(self, z: Tensor, condition: Condition) -> Images:
         """G(z, y)."""
         made: Tensor = self.generator(z, condition)
         return made
 
-    def draw(self, n: int, condition: Condition | None, size: int, rng: Generator) -> Images:
+    def draw(self, n: int, condition: Condition, size: Size, rng: Rngs) -> Images:
         """One pass of the generator."""
         return self.decode(self.latent(n, rng), condition)
 

@@ -22,13 +22,14 @@ from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from sfumato.config import Strict, write_atomic
+from sfumato.config import Strict
 from sfumato.data.base import Dataset, Source
 from sfumato.errors import DataError, DivergedError, WeightsError
 from sfumato.features.base import Classifies, Features, Layered
 from sfumato.features.cache import cache_folder
 from sfumato.features.identity import digest_of
 from sfumato.features.weights import rgb
+from sfumato.files import write_atomic
 from sfumato.images import PEAK, Pixels
 from sfumato.kinds import build, choice
 from sfumato.maths.precision import full_precision
@@ -107,7 +108,9 @@ class Classifier(Features, Layered, Classifies):
             self.accuracy = self.measured(data)
         self.dim = 4 * config.width
         self.tag = f"own-{data.name}"
-        self.resize = f"antialiased bilinear to its training size {self.spec.size}, then 2 x / 255 - 1"
+        self.resize = (
+            f"antialiased bilinear to its training size {self.spec.size[0]} x {self.spec.size[1]}, then 2 x / 255 - 1"
+        )
 
     def about(self) -> dict[str, Any]:
         return super().about() | {"trained_on": self.tag.removeprefix("own-"), "validation_accuracy": self.accuracy}
@@ -130,7 +133,7 @@ class Classifier(Features, Layered, Classifies):
 
     def prepare(self, pixels: Pixels) -> Float[Tensor, "B C S S"]:
         """What the network sees, -1 to 1."""
-        x, size = rgb(pixels.to(self.device)), (self.spec.size, self.spec.size)
+        x, size = rgb(pixels.to(self.device)), self.spec.size
         if self.spec.channels == 1:
             x = x.mean(1, keepdim=True)
         if x.shape[2:] != size:
@@ -191,7 +194,7 @@ def check(data: Dataset) -> None:
     unlabelled = [name for name in ("train", "validation") if getattr(data, name).labels is None]
     if unlabelled:
         raise DataError(f"{data.name} has no {unlabelled[0]} labels to train a classifier on; choose other features")
-    if data.spec.channels not in (1, 3) or data.spec.size < SMALLEST:
+    if data.spec.channels not in (1, 3) or min(data.spec.size) < SMALLEST:
         shape, wanted = tuple(data.train.images.shape[1:]), f"1 or 3 channels and {SMALLEST} or more pixels a side"
         raise DataError(f"{data.name} has images of shape {shape}; a classifier needs {wanted}")
 

@@ -1,6 +1,7 @@
-"""Gaussian diffusion in closed form (Ho, Jain and Abbeel, 2020): x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps.
+"""Gaussian diffusion in closed form (Ho, Jain and Abbeel, 2020): x_t = alpha x_0 + sigma eps.
 
-`alpha_bar` is a tensor that broadcasts against the images; time t rises with noise.
+`alpha` and `sigma` broadcast against the images. For the usual schedules alpha = sqrt(alpha_bar) and alpha^2 + sigma^2 = 1, but
+no formula here needs that. Time rises with noise.
 """
 
 from __future__ import annotations
@@ -8,48 +9,48 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-X = Float[Tensor, "*shape"]
-Coefficient = Float[Tensor, "*#shape"]
+X = Float[Tensor, " *shape"]
+Coefficient = Float[Tensor, " *#shape"]
+Scalar = Coefficient | float
 
 
-def diffuse(x_0: X, eps: X, alpha_bar: Coefficient) -> X:
-    """x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps, a draw of q(x_t | x_0)."""
-    return alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
+def diffuse(x_0: X, eps: X, alpha: Scalar, sigma: Scalar) -> X:
+    """x_t = alpha x_0 + sigma eps, a draw of q(x_t | x_0)."""
+    return alpha * x_0 + sigma * eps
 
 
-def x_0_from_eps(x_t: X, eps: X, alpha_bar: Coefficient) -> X:
-    """x_0 = (x_t - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar)."""
-    return (x_t - (1 - alpha_bar).sqrt() * eps) / alpha_bar.sqrt()
+def x_0_from_eps(x_t: X, eps: X, alpha: Scalar, sigma: Scalar) -> X:
+    """x_0 = (x_t - sigma eps) / alpha."""
+    return (x_t - sigma * eps) / alpha
 
 
-def eps_from_x_0(x_t: X, x_0: X, alpha_bar: Coefficient) -> X:
-    """eps = (x_t - sqrt(alpha_bar) x_0) / sqrt(1 - alpha_bar)."""
-    return (x_t - alpha_bar.sqrt() * x_0) / (1 - alpha_bar).sqrt()
+def eps_from_x_0(x_t: X, x_0: X, alpha: Scalar, sigma: Scalar) -> X:
+    """eps = (x_t - alpha x_0) / sigma."""
+    return (x_t - alpha * x_0) / sigma
 
 
-def velocity(x_0: X, eps: X, alpha_bar: Coefficient) -> X:
-    """v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (Salimans and Ho, 2022)."""
-    return alpha_bar.sqrt() * eps - (1 - alpha_bar).sqrt() * x_0
+def velocity(x_0: X, eps: X, alpha: Scalar, sigma: Scalar) -> X:
+    """v = alpha eps - sigma x_0 (Salimans and Ho, 2022)."""
+    return alpha * eps - sigma * x_0
 
 
-def x_0_from_velocity(x_t: X, v: X, alpha_bar: Coefficient) -> X:
-    """x_0 = sqrt(alpha_bar) x_t - sqrt(1 - alpha_bar) v."""
-    return alpha_bar.sqrt() * x_t - (1 - alpha_bar).sqrt() * v
+def x_0_from_velocity(x_t: X, v: X, alpha: Scalar, sigma: Scalar) -> X:
+    """x_0 = (alpha x_t - sigma v) / (alpha^2 + sigma^2)."""
+    return (alpha * x_t - sigma * v) / (alpha**2 + sigma**2)
 
 
-def posterior(x_0: X, x_t: X, alpha_bar_t: Coefficient, alpha_bar_s: Coefficient) -> tuple[X, Coefficient]:
-    """Mean and variance (beta-tilde) of q(x_s | x_t, x_0) for s < t, steps left out or not.
+def posterior_mean(x_0: X, x_t: X, at_t: tuple[float, float], at_s: tuple[float, float]) -> X:
+    """The mean of q(x_s | x_t, x_0) for s < t, steps left out or not, from (alpha, sigma) at both times.
 
-    With alpha = alpha_bar_t / alpha_bar_s and beta = 1 - alpha:
-    mean = sqrt(alpha_bar_s) beta / (1 - alpha_bar_t) x_0 + sqrt(alpha) (1 - alpha_bar_s) / (1 - alpha_bar_t) x_t,
-    variance = (1 - alpha_bar_s) / (1 - alpha_bar_t) beta. At s = t - 1 these are equations 6 and 7 of Ho et al. (2020).
+    With r = alpha_t / alpha_s and beta = sigma_t^2 - r^2 sigma_s^2, the variance of the step s -> t:
+    mean = (alpha_s beta x_0 + r sigma_s^2 x_t) / sigma_t^2. One step apart this is equation 7 of Ho et al. (2020).
     """
-    alpha = alpha_bar_t / alpha_bar_s
-    beta = 1 - alpha
-    mean = (alpha_bar_s.sqrt() * beta * x_0 + alpha.sqrt() * (1 - alpha_bar_s) * x_t) / (1 - alpha_bar_t)
-    return mean, (1 - alpha_bar_s) / (1 - alpha_bar_t) * beta
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = at_t, at_s
+    ratio = alpha_t / alpha_s
+    beta = sigma_t**2 - (ratio * sigma_s) ** 2
+    return (alpha_s * beta / sigma_t**2) * x_0 + (ratio * sigma_s**2 / sigma_t**2) * x_t
 
 
-def score_from_eps(eps: X, alpha_bar: Coefficient) -> X:
-    """grad log q(x_t) = -eps / sqrt(1 - alpha_bar), where eps is the expected noise."""
-    return -eps / (1 - alpha_bar).sqrt()
+def score_from_x_0(x_t: X, x_0: X, alpha: Scalar, sigma: Scalar) -> X:
+    """grad log q(x_t) = (alpha E[x_0 | x_t] - x_t) / sigma^2 (Tweedie)."""
+    return (alpha * x_0 - x_t) / sigma**2

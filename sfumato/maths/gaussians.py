@@ -46,7 +46,7 @@ def frechet(made: Moments, real: Moments) -> float:
 
 
 def frechet_distance(
-    mean_1: Float[Tensor, "d"], cov_1: Float[Tensor, "d d"], mean_2: Float[Tensor, "d"], cov_2: Float[Tensor, "d d"]
+    mean_1: Float[Tensor, " d"], cov_1: Float[Tensor, "d d"], mean_2: Float[Tensor, " d"], cov_2: Float[Tensor, "d d"]
 ) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), the squared 2-Wasserstein distance of two Gaussians.
 
@@ -77,7 +77,7 @@ def frechet_distance(
     return max(float(distance), 0.0)
 
 
-def roots_of(symmetric: Float64[Tensor, "d d"]) -> Float64[Tensor, "d"]:
+def roots_of(symmetric: Float64[Tensor, "d d"]) -> Float64[Tensor, " d"]:
     """Square roots of the eigenvalues, those below 0 by rounding taken as 0."""
     if symmetric.device.type == "cpu":  # NumPy's takes three quarters of the time of torch's
         return torch.from_numpy(np.linalg.eigvalsh(symmetric.numpy())).clamp(min=0).sqrt()
@@ -89,7 +89,7 @@ def mixture_denoiser(
     alpha_bar: float,
     means: Float[Tensor, "K d"],
     sigma: float,
-    weights: Float[Tensor, "K"],
+    weights: Float[Tensor, " K"],
 ) -> Float[Tensor, "B d"]:
     """E[x_0 | x_t] when x_0 is a mixture of round Gaussians N(m_k, sigma^2 I) and x_t its diffusion at alpha_bar.
 
@@ -110,7 +110,7 @@ def mixture_score(
     alpha_bar: float,
     means: Float[Tensor, "K d"],
     sigma: float,
-    weights: Float[Tensor, "K"],
+    weights: Float[Tensor, " K"],
 ) -> Float[Tensor, "B d"]:
     """grad log q(x_t) = (sqrt(alpha_bar) E[x_0 | x_t] - x_t) / (1 - alpha_bar), Tweedie's formula for the mixture.
 

@@ -27,7 +27,7 @@ class Discrepancy:
     """The unbiased estimate; it may be a little below 0 where the sets are alike."""
     error: float | None
     """Its standard error by the jackknife over both sets; None where a set has fewer than three vectors."""
-    influence: Float64[Tensor, "m"]
+    influence: Float64[Tensor, " m"]
     """The pseudo-value of each x; their mean is about the value, and a large one is an image that costs much."""
 
 
@@ -68,7 +68,7 @@ def cubic_mmd(x: Float[Tensor, "m d"], y: Float[Tensor, "n d"]) -> Discrepancy:
     return Discrepancy(value, math.sqrt(float(sum(spread))), (m * value - (m - 1) * without_x).cpu())
 
 
-def within(x: Float[Tensor, "m d"]) -> Float64[Tensor, "m"]:
+def within(x: Float[Tensor, "m d"]) -> Float64[Tensor, " m"]:
     """sum_{j != i} k(x_i, x_j) for each i; every pair is computed once."""
     sums = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     parts = blocks(x)
@@ -82,7 +82,7 @@ def within(x: Float[Tensor, "m d"]) -> Float64[Tensor, "m"]:
     return sums
 
 
-def between(x: Float[Tensor, "m d"], y: Float[Tensor, "n d"]) -> tuple[Float64[Tensor, "m"], Float64[Tensor, "n"]]:
+def between(x: Float[Tensor, "m d"], y: Float[Tensor, "n d"]) -> tuple[Float64[Tensor, " m"], Float64[Tensor, " n"]]:
     """sum_j k(x_i, y_j) for each i, and sum_i k(x_i, y_j) for each j."""
     rows = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     columns = torch.zeros(len(y), dtype=torch.float64, device=x.device)

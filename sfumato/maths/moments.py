@@ -32,7 +32,7 @@ class Moments:
     def __init__(self) -> None:
         self.n = 0
         self._rows: list[Float64[Tensor, "m d"]] = []
-        self._mean: Float64[Tensor, "d"] | None = None
+        self._mean: Float64[Tensor, " d"] | None = None
         self._scatter: Float64[Tensor, "d d"] | None = None
 
     @classmethod
@@ -44,7 +44,7 @@ class Moments:
         return moments
 
     @classmethod
-    def given(cls, mean: Float[Tensor, "d"], covariance: Float[Tensor, "d d"], n: int | None = None) -> Moments:
+    def given(cls, mean: Float[Tensor, " d"], covariance: Float[Tensor, "d d"], n: int | None = None) -> Moments:
         """Moments that someone else computed; n is 0 where it is not known.
 
         Raises: ShapeError: they do not fit each other. DivergedError: a number is not finite.
@@ -100,7 +100,7 @@ class Moments:
         return known.shape[-1]
 
     @property
-    def mean(self) -> Float64[Tensor, "d"]:
+    def mean(self) -> Float64[Tensor, " d"]:
         """The mean.
 
         Raises: ShapeError: there are no vectors.

@@ -34,9 +34,9 @@ class Nearest:
 class Support:
     """How queries lie in the union of balls around centres."""
 
-    covering: Int[Tensor, "m"]
+    covering: Int[Tensor, " m"]
     """For each query, how many balls hold it."""
-    reached: Bool[Tensor, "n"]
+    reached: Bool[Tensor, " n"]
     """For each centre, whether its ball holds a query."""
 
 

@@ -13,7 +13,7 @@ from sfumato.errors import ShapeError
 def patches(
     image: Shaped[Tensor, "C H W"],
     width: int,
-    places: Int64[Tensor, "k"] | None = None,
+    places: Int64[Tensor, " k"] | None = None,
     periodic: bool = False,
 ) -> Shaped[Tensor, "n C*w*w"]:
     """All width x width windows, row by row: p_(y, x) = image[:, y : y + w, x : x + w] as a vector of C w^2 values.

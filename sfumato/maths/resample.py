@@ -7,7 +7,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 
-def cubic_kernel(t: Float64[Tensor, "*shape"], a: float = -0.5) -> Float64[Tensor, "*shape"]:
+def cubic_kernel(t: Float64[Tensor, " *shape"], a: float = -0.5) -> Float64[Tensor, " *shape"]:
     """Keys' cubic: (a+2)|t|^3 - (a+3)|t|^2 + 1 for |t| < 1, a(|t|^3 - 5|t|^2 + 8|t| - 4) for 1 <= |t| < 2, else 0.
 
     Reference: Keys (1981), Cubic convolution interpolation for digital image processing.

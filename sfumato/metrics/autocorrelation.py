@@ -84,7 +84,7 @@ class Autocorrelation(PairedMetric):
         """The largest lag; of the last batch, where sizes vary."""
         return {"largest_lag": self._lag, "centred": "each image by its own channel means"}
 
-    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
+    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, " B"]:
         """One an image; NaN where the true one is constant in every channel."""
         lag = self.config.lag
         self._lag = lag = min(*made.shape[2:], *true.shape[2:]) // SHARE if lag is None else lag

@@ -11,11 +11,12 @@ from typing import Any, ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 from pydantic import Field
 from torch import Tensor
 
 from sfumato.config import Strict
+from sfumato.data.base import Split
 from sfumato.errors import ShapeError
 from sfumato.images import Pixels
 from sfumato.kinds import Kind
@@ -59,6 +60,8 @@ class Metric(Kind, ABC, root=True):
     unit: ClassVar[str]
     truth_is_best: ClassVar[bool] = True
     """Whether the true images have the best figure; not so where something else is asked, as how answers differ."""
+    needs: ClassVar[type | None] = None
+    """What it asks of a family itself (Likelihood ...); None for a metric of images."""
     wants_train: ClassVar[bool] = False
     """Whether it compares with the training images too, which `train` then gives it."""
 
@@ -96,6 +99,14 @@ class Metric(Kind, ABC, root=True):
     def train(self, images: Pixels) -> None:
         """Take in training images, where the metric `wants_train`."""
 
+    def within(self, labels: Int[Tensor, " N"]) -> dict[int, float]:
+        """The figure within each class of the images taken in so far; empty for a metric that has none there."""
+        return {}
+
+    def measure_model(self, family: Any, split: Split, *, seed: int, batch: int) -> list[Score]:
+        """Figures of a family that is a `needs`, on a part of the data."""
+        return []
+
     def applies(self, observation: Observation) -> bool:
         """Whether the figure means anything for this kind of observation."""
         return not self.paired or observation.y.numel() > 0
@@ -119,10 +130,10 @@ class PairedMetric(Metric, ABC, abstract=True):
 
     def __init__(self, config: Strict):
         super().__init__(config)
-        self._values: list[Float64[Tensor, "B"]] = []
+        self._values: list[Float64[Tensor, " B"]] = []
 
     @abstractmethod
-    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
+    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, " B"]:
         """One value an image; NaN where it is not defined."""
 
     @property
@@ -158,6 +169,12 @@ class PairedMetric(Metric, ABC, abstract=True):
     def defined(self) -> list[bool]:
         """For each image so far, whether it has a value."""
         return torch.cat(self._values).isfinite().tolist() if self._values else []
+
+    @final
+    def within(self, labels: Int[Tensor, " N"]) -> dict[int, float]:
+        values = torch.cat(self._values)
+        means = {int(label): float(values[labels == label].nanmean()) for label in labels.unique()}
+        return {label: mean for label, mean in means.items() if math.isfinite(mean)}
 
     @final
     def compute(self) -> Score:
@@ -203,7 +220,7 @@ def edge(known: Float64[Tensor, "B 1 H W"], width: int) -> Float64[Tensor, "B 1 
     return grown(known) * grown(1.0 - known)
 
 
-def region_mean(error: Float[Tensor, "B C H W"], weight: Float[Tensor, "B 1 H W"]) -> Float64[Tensor, "B"]:
+def region_mean(error: Float[Tensor, "B C H W"], weight: Float[Tensor, "B 1 H W"]) -> Float64[Tensor, " B"]:
     """Mean over channels and over the pixels of weight 1, one number an image; NaN where there is no such pixel."""
     total = (error * weight).sum(dim=(1, 2, 3))
     return total / (weight.sum(dim=(1, 2, 3)) * error.shape[1])

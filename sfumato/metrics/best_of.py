@@ -70,7 +70,7 @@ class BestOf(PairedMetric):
     def about(self) -> dict[str, Any]:
         return {"draws": self.draws, "metric": self.config.metric.model_dump(mode="json"), **self.metric.about()}
 
-    def values(self, made: UInt8[Tensor, "K B C H W"], true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
+    def values(self, made: UInt8[Tensor, "K B C H W"], true: Pixels, observation: Observation) -> Float64[Tensor, " B"]:
         """One an image."""
         found = torch.stack([self.metric.values(answer, true, observation) for answer in made])
         return found.amin(0) if self.better == "lower" else found.amax(0)

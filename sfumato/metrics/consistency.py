@@ -27,12 +27,16 @@ class Consistency(PairedMetric):
         """|Ax-y|."""
         return "|Ax-y|"
 
-    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
+    def applies(self, observation: Observation) -> bool:
+        """Only where y binds the answer: with noise, or without an operator, nobody has to agree with it."""
+        return super().applies(observation) and observation.exact
+
+    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, " B"]:
         """One an image; for masks only known pixels count, since A leaves the others at 0."""
         error = (observation.operator.forward(to_float(made)) - observation.y).abs().double() * (PEAK / 2)
         known = observation.known.double()
         measured = known.sum(dim=(1, 2, 3)) * error.shape[1]
         everything = error[0].numel()
-        # A mask measures its known pixels; a down-sampling, whose `known` is empty, all of y.
-        count = measured if error.shape[-1] == known.shape[-1] else measured.new_full(measured.shape, everything)
+        # A mask measures its known pixels, any other operator all of y.
+        count = measured if observation.operator.hides else measured.new_full(measured.shape, everything)
         return error.sum(dim=(1, 2, 3)) / count

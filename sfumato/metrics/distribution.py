@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar, final
 
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from sfumato.config import Strict
@@ -130,6 +130,20 @@ class DistributionMetric(Metric, abstract=True):
     def compute(self) -> Score:
         return self.scores()[0]
 
+    def within(self, labels: Int[Tensor, " N"]) -> dict[int, float]:
+        made, true = torch.cat(self._made), torch.cat(self._true)
+        figures = {}
+        for label in labels.unique():
+            chosen = labels == label
+            if int(chosen.sum()) < 2:
+                continue
+            try:
+                score = self.judge(Sample.of(made[chosen]), Sample.of(true[chosen], paired=True))[0]
+            except (ShapeError, CapabilityError):  # too few of this class for this metric
+                continue
+            figures[int(label)] = score.value
+        return figures
+
     def card(self, made: Sample, real: Sample | None, what: str, **more: Any) -> dict[str, Any]:
         """What every figure says of itself, with warnings where it should not be quoted."""
         warnings = []
@@ -150,7 +164,7 @@ class DistributionMetric(Metric, abstract=True):
     def mean_score(
         self,
         label: str,
-        values: Float64[Tensor, "n"] | Bool[Tensor, "n"],
+        values: Float64[Tensor, " n"] | Bool[Tensor, " n"],
         unit: str,
         card: dict[str, Any],
         better: str = "higher",

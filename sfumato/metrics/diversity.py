@@ -60,7 +60,7 @@ class Diversity(PairedMetric):
     def about(self) -> dict[str, Any]:
         return {"draws": self.draws, "distance": self.config.distance.model_dump(mode="json"), **self.distance.about()}
 
-    def values(self, made: UInt8[Tensor, "K B C H W"], true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
+    def values(self, made: UInt8[Tensor, "K B C H W"], true: Pixels, observation: Observation) -> Float64[Tensor, " B"]:
         """One an image."""
         pairs = [self.distance.values(one, two, observation) for one, two in combinations(made, 2)]
         return torch.stack(pairs).mean(0)

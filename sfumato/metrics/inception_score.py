@@ -20,7 +20,7 @@ from sfumato.metrics.base import Score
 from sfumato.metrics.distribution import DistributionConfig, DistributionMetric, Sample, canonical
 
 
-def inception_score(logits: Float[Tensor, "n K"], splits: int = 10) -> Float64[Tensor, "splits"]:
+def inception_score(logits: Float[Tensor, "n K"], splits: int = 10) -> Float64[Tensor, " splits"]:
     """exp(mean_x KL(p(y|x) || p(y))) of each of `splits` parts in turn, p(y) being the part's mean of p(y|x); 1 to K.
 
     Raises: ShapeError: fewer images than parts. DivergedError: a number is not finite.

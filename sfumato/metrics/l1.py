@@ -12,7 +12,7 @@ from sfumato.metrics.base import PairedMetric, RegionConfig, region_mean
 from sfumato.tasks.base import Observation
 
 
-def l1(made: Pixels, true: Pixels, weight: Float64[Tensor, "B 1 H W"]) -> Float64[Tensor, "B"]:
+def l1(made: Pixels, true: Pixels, weight: Float64[Tensor, "B 1 H W"]) -> Float64[Tensor, " B"]:
     """mean |made - true| over the weighted pixels and all channels, 0 to 255, one number an image.
 
     Paper 000's code subtracts uint8 from uint8, which wraps around, and sums over channels: its figures have no unit.
@@ -40,6 +40,6 @@ class L1(PairedMetric):
         """L1, L1 (whole) or L1 (ring)."""
         return self.named("L1")
 
-    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
+    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, " B"]:
         """One an image."""
         return l1(made, true, self.weight(observation))

@@ -74,7 +74,7 @@ class Memorisation(DistributionMetric):
         ]
 
 
-def mann_whitney(x: Float64[Tensor, "m"], y: Float64[Tensor, "n"]) -> float:
+def mann_whitney(x: Float64[Tensor, " m"], y: Float64[Tensor, " n"]) -> float:
     """z = (U - m n / 2) / sd with U = #{x_i > y_j} + #{x_i = y_j} / 2 and the variance under ties.
 
     Reference: Mann and Whitney (1947), On a test of whether one of two random variables is stochastically larger.

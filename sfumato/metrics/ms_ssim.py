@@ -58,7 +58,7 @@ def maps(made: Pixels, true: Pixels) -> Iterator[tuple[Float64[Tensor, "B C h w"
         yield contrast, contrast * (2 * m_x * m_y + c_1) / (m_x**2 + m_y**2 + c_1)
 
 
-def ms_ssim(made: Pixels, true: Pixels, weight: Float64[Tensor, "B 1 H W"]) -> Float64[Tensor, "B"]:
+def ms_ssim(made: Pixels, true: Pixels, weight: Float64[Tensor, "B 1 H W"]) -> Float64[Tensor, " B"]:
     """prod_{j<M} mean(cs_j)^(w_j) * mean(l_M cs_M)^(w_M) over the weighted pixels, one number an image, 0 to 1.
 
     Scale j + 1 is scale j after 2 x 2 means, and so are the weights: a coarse pixel counts as much as it has pixels of the
@@ -99,7 +99,7 @@ class MSSSIM(PairedMetric):
         """MS-SSIM, MS-SSIM (whole) or MS-SSIM (ring)."""
         return self.named("MS-SSIM")
 
-    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
+    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, " B"]:
         """One an image."""
         self._sizes.add((made.shape[2], made.shape[3]))
         return ms_ssim(made, true, self.weight(observation))

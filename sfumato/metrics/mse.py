@@ -12,7 +12,7 @@ from sfumato.metrics.base import PairedMetric, RegionConfig, region_mean
 from sfumato.tasks.base import Observation
 
 
-def mse(made: Pixels, true: Pixels, weight: Float64[Tensor, "B 1 H W"]) -> Float64[Tensor, "B"]:
+def mse(made: Pixels, true: Pixels, weight: Float64[Tensor, "B 1 H W"]) -> Float64[Tensor, " B"]:
     """mean (made - true)^2 over the weighted pixels and all channels, one number an image."""
     return region_mean((made.double() - true.double()).square(), weight)
 
@@ -31,6 +31,6 @@ class MSE(PairedMetric):
         """MSE, MSE (whole) or MSE (ring)."""
         return self.named("MSE")
 
-    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
+    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, " B"]:
         """One an image."""
         return mse(made, true, self.weight(observation))

@@ -55,7 +55,7 @@ def transport(made: Float[Tensor, "n d"], true: Float[Tensor, "n d"]) -> float:
     return float(cost[torch.from_numpy(rows), torch.from_numpy(columns)].mean()) / x.shape[1]
 
 
-def places(rows: int, columns: int, limit: int, scale: int) -> Int64[Tensor, "k"]:
+def places(rows: int, columns: int, limit: int, scale: int) -> Int64[Tensor, " k"]:
     """min(rows x columns, limit) different places, drawn by a stream that knows only these numbers.
 
     So two images of one size are looked at in the same places, and an image is at distance 0 from itself.
@@ -116,7 +116,7 @@ class PatchTransport(PairedMetric):
     def prepare(self, device: torch.device) -> None:
         assignment()
 
-    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
+    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, " B"]:
         """One an image."""
         width = self.config.patch
         scales = depth(min(*made.shape[2:], *true.shape[2:]), COARSEST * width)

@@ -121,13 +121,13 @@ class Perceptual(PairedMetric):
         if self.config.heads == "lpips" and not self._heads:
             self._heads = official_heads(trunk(self.config.features), self.config.path_heads)
 
-    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
+    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, " B"]:
         """One an image."""
         self.prepare(made.device)
         parts = zip(*(x.split(AT_ONCE) for x in (made, true, self.weight(observation))), strict=True)
         return torch.cat([self._part(*part) for part in parts])
 
-    def _part(self, made: Pixels, true: Pixels, weight: Float64[Tensor, "B 1 H W"]) -> Float64[Tensor, "B"]:
+    def _part(self, made: Pixels, true: Pixels, weight: Float64[Tensor, "B 1 H W"]) -> Float64[Tensor, " B"]:
         n, size = len(made), made.shape[2:]
         ours, theirs = self._features.layers(filled(made)), self._features.layers(filled(true))
         self._names = list(ours)
@@ -156,7 +156,7 @@ def filled(pixels: Pixels) -> Pixels:
     return torch.cat([pixels, pixels[-1:].expand(AT_ONCE - len(pixels), -1, -1, -1)])
 
 
-def official_heads(net: str, path: Path | None) -> list[Float[Tensor, "C"]]:
+def official_heads(net: str, path: Path | None) -> list[Float[Tensor, " C"]]:
     """The weights of LPIPS's five layers, zero or more; the package lpips is not imported, which would need torchvision.
 
     Raises: CapabilityError: no `path`, and lpips is not installed. WeightsError: the file is missing or another.

@@ -15,7 +15,7 @@ from sfumato.tasks.base import Observation
 CAP = 100.0  # dB; identical images would have infinitely many and spoil every mean
 
 
-def psnr(made: Pixels, true: Pixels, weight: Float64[Tensor, "B 1 H W"]) -> Float64[Tensor, "B"]:
+def psnr(made: Pixels, true: Pixels, weight: Float64[Tensor, "B 1 H W"]) -> Float64[Tensor, " B"]:
     """10 log10(255^2 / MSE) over the weighted pixels, one number an image, at most 100 dB.
 
     Example:
@@ -42,6 +42,6 @@ class PSNR(PairedMetric):
         """PSNR, PSNR (whole) or PSNR (ring)."""
         return self.named("PSNR")
 
-    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
+    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, " B"]:
         """One an image."""
         return psnr(made, true, self.weight(observation))

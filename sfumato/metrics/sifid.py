@@ -80,7 +80,7 @@ class SiFID(PairedMetric):
         """Load the features and look for the map, on a blank picture."""
         self._maps(torch.zeros(1, 3, 32, 32, dtype=torch.uint8, device=device))
 
-    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
+    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, " B"]:
         """One an image."""
         size = [min(made.shape[axis], true.shape[axis]) for axis in (2, 3)]
         found = []

@@ -17,7 +17,7 @@ SIGMA, RADIUS = 1.5, 5  # an 11 x 11 window, cut at 3.5 sigma
 K1, K2 = 0.01, 0.03
 
 
-def gaussian_window() -> Float64[Tensor, "k"]:
+def gaussian_window() -> Float64[Tensor, " k"]:
     """exp(-i^2 / 2 sigma^2) for i = -5..5, summing to 1."""
     place = torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float64)
     window = torch.exp(-0.5 * (place / SIGMA) ** 2)
@@ -69,6 +69,6 @@ class SSIM(PairedMetric):
         """SSIM, SSIM (whole) or SSIM (ring)."""
         return self.named("SSIM")
 
-    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, "B"]:
+    def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, " B"]:
         """One an image."""
         return region_mean(ssim_map(made, true), self.weight(observation))

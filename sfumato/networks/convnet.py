@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sfumato.images import Size
+from sfumato.networks.condition import Condition
 from sfumato.networks.layers import Maps, ResidualBlock, group_norm
 from sfumato.networks.unet import UNet, level_count
 
@@ -14,12 +18,12 @@ from sfumato.networks.unet import UNet, level_count
 class Decoder(nn.Module):
     """A latent vector to an image: a linear layer to the smallest map, then residual blocks that double it; tanh at the end."""
 
-    def __init__(self, latent: int, outputs: int, size: int, width: float, deepest: int = 4):
+    def __init__(self, latent: int, outputs: int, size: Size, width: float, deepest: int = 4):
         super().__init__()
         levels = level_count(size, 8)
         channels = [max(round(width * min(2**level, deepest)), 1) for level in range(levels)]
-        self.side = size >> (levels - 1)
-        self.enter = nn.Linear(latent, channels[-1] * self.side**2)
+        self.sides = tuple(side >> (levels - 1) for side in size)
+        self.enter = nn.Linear(latent, channels[-1] * math.prod(self.sides))
         self.blocks = nn.ModuleList(
             ResidualBlock(channels[min(level + 1, levels - 1)], channels[level], embedding=latent)
             for level in reversed(range(levels))
@@ -27,8 +31,8 @@ class Decoder(nn.Module):
         self.exit = nn.Sequential(group_norm(channels[0]), nn.SiLU(), nn.Conv2d(channels[0], outputs, 3, padding=1))
 
     def forward(self, z: Float[Tensor, "B k"]) -> Maps:
-        """[B, latent] to [B, outputs, size, size] in [-1, 1]."""
-        h = self.enter(z).view(len(z), -1, self.side, self.side)
+        """[B, latent] to [B, outputs, rows, columns] in [-1, 1]."""
+        h = self.enter(z).view(len(z), -1, *self.sides)
         for i, block in enumerate(self.blocks):
             h = block(F.interpolate(h, scale_factor=2.0, mode="nearest") if i else h, z)
         return torch.tanh(self.exit(h))
@@ -37,32 +41,37 @@ class Decoder(nn.Module):
 class Generator(nn.Module):
     """G(z, condition): a U-Net on the condition at full size, told z in every block; a `Decoder` where there is none.
 
-    The U-Net's output is added to the preview, so that it starts from what was observed and learns what is missing.
+    The U-Net's output is added to the preview, so that it starts from what was observed and learns what is missing. A label is
+    a vector of its own that is added to z.
     """
 
-    def __init__(self, latent: int, channels: int, condition: int, size: int, width: float):
+    def __init__(self, latent: int, channels: int, condition: int, size: Size, width: float, classes: int = 0):
         super().__init__()
         self.channels = channels
+        self.label = nn.Embedding(classes, latent) if classes else None
         self.decoder = None if condition else Decoder(latent, channels, size, width)
         self.unet = UNet(condition, channels, size, width, embedding=latent) if condition else None
 
-    def forward(self, z: Float[Tensor, "B k"], condition: Maps | None) -> Maps:
-        """[B, latent] and [B, C + 1, H, W] to [B, C, H, W]."""
-        if self.unet is None or condition is None:
+    def forward(self, z: Float[Tensor, "B k"], condition: Condition) -> Maps:
+        """[B, latent] and what is told to [B, C, H, W]."""
+        if self.label is not None:
+            z = z + self.label(condition.label)
+        if self.unet is None or condition.image is None:
             assert self.decoder is not None, "a generator built for a condition needs one"
             made: Tensor = self.decoder(z)
         else:
-            made = condition[:, : self.channels] + self.unet(condition, z)
+            made = condition.image[:, : self.channels] + self.unet(condition.image, z)
         return made
 
 
 class Critic(nn.Module):
     """C(x, condition): strided residual stages without normalisation (which a gradient penalty forbids), to one number.
 
+    A label adds the product of its vector with the last features (Miyato and Koyama, 2018, cGANs with projection).
     Reference: Gulrajani et al. (2017), Improved training of Wasserstein GANs, section 4 on why no batch normalisation.
     """
 
-    def __init__(self, inputs: int, size: int, width: float, deepest: int = 4):
+    def __init__(self, inputs: int, size: Size, width: float, classes: int = 0, deepest: int = 4):
         super().__init__()
         levels = level_count(size, 8)
         channels = [max(round(width * min(2**level, deepest)), 1) for level in range(levels)]
@@ -70,15 +79,20 @@ class Critic(nn.Module):
         self.stages = nn.ModuleList(
             CriticStage(channels[level], channels[min(level + 1, levels - 1)]) for level in range(levels - 1)
         )
-        self.exit = nn.Linear(channels[-1] * (size >> (levels - 1)) ** 2, 1)
+        features = channels[-1] * math.prod(side >> (levels - 1) for side in size)
+        self.exit = nn.Linear(features, 1)
+        self.label = nn.Embedding(classes, features) if classes else None
+        if self.label is not None:
+            nn.init.zeros_(self.label.weight)
 
-    def forward(self, x: Maps) -> Float[Tensor, "B"]:
-        """[B, inputs, H, W] to [B]; no bound on the values."""
-        h = self.enter(x)
+    def forward(self, x: Maps, condition: Condition) -> Float[Tensor, " B"]:
+        """[B, C, H, W] and what is told to [B]; no bound on the values."""
+        h = self.enter(condition.beside(x))
         for stage in self.stages:
             h = stage(h)
-        score: Tensor = self.exit(F.leaky_relu(h, 0.2).flatten(1))
-        return score[:, 0]
+        h = F.leaky_relu(h, 0.2).flatten(1)
+        score: Tensor = self.exit(h)[:, 0]
+        return score if self.label is None else score + (self.label(condition.label) * h).mean(1)
 
 
 class CriticStage(nn.Module):

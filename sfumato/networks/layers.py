@@ -28,7 +28,7 @@ def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
-def sinusoidal(time: Float[Tensor, "B"], dim: int) -> Float[Tensor, "B d"]:
+def sinusoidal(time: Float[Tensor, " B"], dim: int) -> Float[Tensor, "B d"]:
     """cos and sin of 1000 time / 10000^(i / (dim/2)): the positional encoding of a time in [0, 1].
 
     Reference: Vaswani et al. (2017), Attention is all you need.
@@ -47,7 +47,7 @@ class TimeEmbedding(nn.Module):
         self.dim = dim
         self.layers = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
 
-    def forward(self, time: Float[Tensor, "B"]) -> Float[Tensor, "B d"]:
+    def forward(self, time: Float[Tensor, " B"]) -> Float[Tensor, "B d"]:
         """[B] to [B, dim]."""
         out: Tensor = self.layers(sinusoidal(time, self.dim))
         return out

@@ -14,13 +14,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.errors import ConfigError
+from sfumato.images import Size
+from sfumato.networks.condition import Condition
 from sfumato.networks.layers import Maps, sinusoidal
 
 
-def _check(size: int) -> None:
-    if size % 8:
+def _check(size: Size) -> None:
+    if any(side % 8 for side in size):
         raise ConfigError(
-            f"the published networks halve an image three times, so its size must be a multiple of 8; it is {size}"
+            f"the published networks halve an image three times, so its sides must be multiples of 8; "
+            f"they are {size[0]} x {size[1]}"
         )
 
 
@@ -35,18 +38,18 @@ class Critic(nn.Module):
     Raises: ConfigError: the size is not a multiple of 8.
     """
 
-    def __init__(self, inputs: int, size: int, width: float):
+    def __init__(self, inputs: int, size: Size, width: float):
         super().__init__()
         _check(size)
         sizes = [inputs, *(max(round(width * m), 1) for m in (1, 2, 4))]
         self.blocks = nn.Sequential(
             *(_block(nn.Conv2d(a, b, 4, stride=2, padding=1, bias=False), b) for a, b in pairwise(sizes))
         )
-        self.exit = nn.Conv2d(sizes[-1], 1, size // 8)
+        self.exit = nn.Conv2d(sizes[-1], 1, (size[0] // 8, size[1] // 8))
 
-    def forward(self, x: Maps) -> Float[Tensor, "B"]:
-        """[B, inputs, H, W] to [B]."""
-        score: Tensor = self.exit(self.blocks(x))
+    def forward(self, x: Maps, condition: Condition) -> Float[Tensor, " B"]:
+        """[B, C, H, W] and the condition to [B]."""
+        score: Tensor = self.exit(self.blocks(condition.beside(x)))
         return score.flatten()
 
 
@@ -61,7 +64,7 @@ class Generator(nn.Module):
 
     pooled = 64
 
-    def __init__(self, latent: int, channels: int, condition: int, size: int, width: float):
+    def __init__(self, latent: int, channels: int, condition: int, size: Size, width: float):
         super().__init__()
         _check(size)
         self.look = None
@@ -69,16 +72,18 @@ class Generator(nn.Module):
             block = _block(nn.Conv2d(condition, self.pooled, 3, padding=1), self.pooled)
             self.look = nn.Sequential(block, nn.AdaptiveAvgPool2d(1))
         sizes = [max(round(width * multiplier), 1) for multiplier in (8, 4, 2)]
-        first = nn.ConvTranspose2d(latent + (self.pooled if condition else 0), sizes[0], size // 8, bias=False)
+        first = nn.ConvTranspose2d(
+            latent + (self.pooled if condition else 0), sizes[0], (size[0] // 8, size[1] // 8), bias=False
+        )
         doubling = [nn.ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=False) for a, b in pairwise(sizes)]
         self.blocks = nn.Sequential(*(_block(layer, layer.out_channels) for layer in (first, *doubling)))
         self.exit = nn.ConvTranspose2d(sizes[-1], channels, 4, stride=2, padding=1)
 
-    def forward(self, z: Float[Tensor, "B k"], condition: Maps | None) -> Maps:
+    def forward(self, z: Float[Tensor, "B k"], condition: Condition) -> Maps:
         """[B, latent] and [B, C + 1, H, W] to [B, C, H, W] in [-1, 1]."""
         h = z[:, :, None, None]
-        if self.look is not None and condition is not None:
-            h = torch.cat([h, self.look(condition)], dim=1)
+        if self.look is not None and condition.image is not None:
+            h = torch.cat([h, self.look(condition.image)], dim=1)
         return torch.tanh(self.exit(self.blocks(h)))
 
 
@@ -92,7 +97,7 @@ class EpsilonUNet(nn.Module):
 
     time_dim = 128
 
-    def __init__(self, channels: int, condition: int, size: int, width: float):
+    def __init__(self, channels: int, condition: int, size: Size, width: float):
         super().__init__()
         _check(size)
         sizes = [max(round(width * m), 1) for m in (1, 2, 4, 8)]
@@ -109,9 +114,9 @@ class EpsilonUNet(nn.Module):
         )
         self.exit = nn.Conv2d(sizes[0], channels, 3, padding=1)
 
-    def forward(self, x_t: Maps, time: Float[Tensor, "B"], condition: Maps | None) -> Maps:
+    def forward(self, x_t: Maps, time: Float[Tensor, " B"], condition: Condition) -> Maps:
         """[B, C, H, W], [B] in [0, 1] and [B, C + 1, H, W] to [B, C, H, W]."""
-        h = self.enter(x_t if condition is None else torch.cat([x_t, condition], dim=1))
+        h = self.enter(condition.beside(x_t))
         skips = []  # one at each size from the full one down: without the first, no noise of single pixels could be seen
         for block in self.down:
             skips.append(h)

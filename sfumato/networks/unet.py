@@ -15,14 +15,20 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sfumato.images import Size
 from sfumato.networks.layers import Attention, Maps, ResidualBlock, group_norm, zeroed
 
 
-def level_count(size: int, wanted: int, smallest: int = 4) -> int:
-    """How many levels fit: a map is halved while it stays even and at least `smallest` wide."""
+def level_count(size: Size, wanted: int, smallest: int = 4) -> int:
+    """How many levels fit: a map is halved while its sides stay even and at least `smallest` long.
+
+    Example:
+        >>> level_count((24, 40), 4)
+        3
+    """
     levels = 1
-    while levels < wanted and size % 2 == 0 and size // 2 >= smallest:
-        size, levels = size // 2, levels + 1
+    while levels < wanted and all(side % 2 == 0 and side // 2 >= smallest for side in size):
+        size, levels = (size[0] // 2, size[1] // 2), levels + 1
     return levels
 
 
@@ -30,14 +36,14 @@ class UNet(nn.Module):
     """Maps of `inputs` channels to maps of `outputs` channels, told an embedding vector.
 
     `width` times each multiplier is the number of channels of a level, rounded; a fractional width gives parity a fine
-    knob. Levels with at most `attention` rows attend. The last convolution starts at zero.
+    knob. Levels whose longer side is at most `attention` attend. The last convolution starts at zero.
     """
 
     def __init__(
         self,
         inputs: int,
         outputs: int,
-        size: int,
+        size: Size,
         width: float,
         multipliers: Sequence[int] = (1, 2, 4, 4),
         blocks: int = 1,
@@ -48,7 +54,7 @@ class UNet(nn.Module):
         super().__init__()
         levels = level_count(size, len(multipliers))
         channels = [max(round(width * multiplier), 1) for multiplier in multipliers[:levels]]
-        sides = [size >> level for level in range(levels)]
+        sides = [max(size) >> level for level in range(levels)]
 
         def stack(first: int, c: int, side: int) -> nn.ModuleList:
             sizes = [first] + [c] * (blocks - 1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from sfumato import config as settings
-from sfumato.config import write_atomic
 from sfumato.evaluation.gallery import Gallery
 from sfumato.evaluation.request import read_evaluation
+from sfumato.files import write_atomic
 from sfumato.reports.figures import distance_against_n
 from sfumato.reports.template import render
 

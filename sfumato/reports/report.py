@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sfumato.config import write_atomic
 from sfumato.errors import DataError
+from sfumato.files import write_atomic
 from sfumato.kinds import build
 from sfumato.reports.figures import perception_against_distortion, quality_against_cost
 from sfumato.reports.tables import Table, table, to_csv, to_latex

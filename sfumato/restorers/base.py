@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Generator
+from torch import Tensor
 
 from sfumato.errors import CapabilityError
 from sfumato.families.base import Family
-from sfumato.images import Images, to_float, to_uint8
+from sfumato.images import Images, Size, to_float, to_uint8
 from sfumato.kinds import Kind
+from sfumato.streams import Rngs
 from sfumato.tasks.base import Observation, Operator
-from sfumato.tasks.operators import BlockMean, CubicDown, Masking, Nothing
 
 
 class Restorer(Kind, ABC, root=True):
@@ -24,8 +24,9 @@ class Restorer(Kind, ABC, root=True):
 
     needs: ClassVar[type | None] = None
     """What it needs of a family (Family, Denoises, Decodes ...); None for the classical ones."""
-    answers: ClassVar[tuple[type[Operator], ...]] = (Masking, BlockMean, CubicDown, Nothing)
-    """The operators it can undo: classical in-painters fill masks, interpolators enlarge."""
+
+    trains_on_tasks: ClassVar[bool] = True
+    """Whether its family is trained on the tasks themselves; else on generation, once for all of them."""
 
     def __init__(self, config: Any, family: Family | None = None):
         self.config: Any = config
@@ -37,32 +38,48 @@ class Restorer(Kind, ABC, root=True):
         self.family = family
 
     @abstractmethod
-    def restore(self, observation: Observation, *, rng: Generator) -> Images:
+    def restore(self, observation: Observation, *, rng: Rngs) -> Images:
         """Images in [-1, 1] for what was observed."""
 
+    def answer(self, observation: Observation, label: Tensor | None, *, rng: Rngs) -> Images:
+        """`restore`, telling labels where they are known and the restorer can use them."""
+        return self.restore(observation, rng=rng)
+
+    def calls(self) -> int:
+        """How many network calls one answer takes."""
+        return 0 if self.family is None else self.family.calls()
+
+    @classmethod
+    def answers(cls, operator: Operator) -> bool:
+        """Whether it can undo such an operator: classical in-painters fill what is hidden, interpolators enlarge."""
+        return True
+
+    @final
     def check(self, observation: Observation) -> None:
         """Raises: CapabilityError: this restorer cannot undo this operator."""
-        if not isinstance(observation.operator, self.answers):
-            able = ", ".join(operator.__name__ for operator in self.answers)
+        if not self.answers(observation.operator):
             raise CapabilityError(
-                f"restorer {self.config.kind!r} cannot undo {type(observation.operator).__name__}; it answers {able}"
+                f"restorer {self.config.kind!r} cannot undo {type(observation.operator).__name__}; "
+                "in-painters fill masks, interpolators enlarge, learned methods do what they were trained for"
             )
 
 
 class Filler(Restorer, abstract=True):
     """A classical in-painter that works picture by picture on uint8 rows x columns x channels."""
 
-    answers = (Masking,)
+    @classmethod
+    def answers(cls, operator: Operator) -> bool:
+        return operator.hides
 
     @abstractmethod
     def fill(self, picture: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """The picture [H, W, C] with its hole [H, W] (True = to be made) filled."""
 
-    def restore(self, observation: Observation, *, rng: Generator) -> Images:
+    def restore(self, observation: Observation, *, rng: Rngs) -> Images:
         """Fill each picture; one without known pixels becomes mid-grey, since nothing is known of it."""
         self.check(observation)
         pictures = to_uint8(observation.preview).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        holes = (observation.known[:, 0] < 0.5).cpu().numpy()
+        holes = (observation.operator.known[:, 0] < 0.5).cpu().numpy()
         made = np.empty_like(pictures)
         for i, (picture, hole) in enumerate(zip(pictures, holes, strict=True)):
             if not hole.any():
@@ -72,19 +89,21 @@ class Filler(Restorer, abstract=True):
             else:
                 made[i] = self.fill(picture, hole).reshape(picture.shape)
         x = to_float(torch.from_numpy(made).permute(0, 3, 1, 2)).to(observation.y.device)
-        return observation.operator.project(x, observation.y)
+        return observation.project(x)
 
 
 class Enlarger(Restorer, abstract=True):
     """A classical interpolation of a smaller image."""
 
-    answers = (BlockMean, CubicDown)
+    @classmethod
+    def answers(cls, operator: Operator) -> bool:
+        return operator.shrinks
 
     @abstractmethod
-    def enlarge(self, y: Float[torch.Tensor, "B C h w"], size: int) -> Images:
+    def enlarge(self, y: Float[torch.Tensor, "B C h w"], size: Size) -> Images:
         """y at full size."""
 
-    def restore(self, observation: Observation, *, rng: Generator) -> Images:
+    def restore(self, observation: Observation, *, rng: Rngs) -> Images:
         """Enlarge all pictures at once."""
         self.check(observation)
-        return self.enlarge(observation.y, observation.known.shape[-1]).clamp(-1.0, 1.0)
+        return self.enlarge(observation.y, observation.operator.size).clamp(-1.0, 1.0)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import torch
-from torch import Generator
+from torch import Tensor
 
 from sfumato.config import Strict
 from sfumato.families.base import Family
 from sfumato.images import Images
 from sfumato.restorers.base import Restorer
+from sfumato.streams import Rngs
 from sfumato.tasks.base import Observation
 
 ROUNDS = 20  # of project and clamp; block means agree to about 1e-3 of the range after them, masks after one
@@ -23,7 +24,7 @@ def agree(x: Images, observation: Observation) -> Images:
     alternation converges to their intersection (Bauschke and Borwein, 1996, On projection algorithms).
     """
     for _ in range(ROUNDS):
-        projected = observation.operator.project(x, observation.y)
+        projected = observation.project(x)
         x = projected.clamp(-1.0, 1.0)
         if torch.equal(x, projected):
             break
@@ -40,8 +41,13 @@ class Conditional(Restorer):
         project: bool = True
         """Put the measurement back into the answer; off, the network's own known pixels are kept."""
 
-    def restore(self, observation: Observation, *, rng: Generator) -> Images:
+    def restore(self, observation: Observation, *, rng: Rngs) -> Images:
         """One draw for each image."""
+        return self.answer(observation, None, rng=rng)
+
+    def answer(self, observation: Observation, label: Tensor | None, *, rng: Rngs) -> Images:
+        """One draw for each image, of its class where that is told."""
         assert self.family is not None
-        x = self.family.sample(len(observation), observation=observation, size=observation.known.shape[-1], rng=rng)
+        size = observation.operator.size
+        x = self.family.sample(len(observation), observation=observation, label=label, size=size, rng=rng)
         return agree(x, observation) if self.config.project else x

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfumato.config import Strict
-from sfumato.images import Images
+from sfumato.images import Images, Size
 from sfumato.restorers.base import Enlarger
 
 
@@ -19,6 +19,6 @@ class Nearest(Enlarger):
     class Config(Strict):
         kind: Literal["nearest"] = "nearest"
 
-    def enlarge(self, y: Float[Tensor, "B C h w"], size: int) -> Images:
+    def enlarge(self, y: Float[Tensor, "B C h w"], size: Size) -> Images:
         """y at full size."""
-        return F.interpolate(y, size=(size, size), mode="nearest")
+        return F.interpolate(y, size=size, mode="nearest")

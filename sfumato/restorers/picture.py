@@ -16,7 +16,8 @@ from sfumato.restorers.base import Restorer
 from sfumato.restorers.conditional import Conditional
 from sfumato.streams import stream
 from sfumato.tasks.base import Observation, Operator, Task, region_weight
-from sfumato.tasks.operators import BlockMean, CubicDown, Masking
+from sfumato.tasks.down_sampling import BlockMean
+from sfumato.tasks.operators import Masking
 from sfumato.training.run import Run, load
 
 
@@ -86,34 +87,41 @@ def restore_picture(
     seed: int = 0,
     device: str = "auto",
 ) -> Restored:
-    """Fill the white part of a mask, or enlarge by `scale`, with a trained run or a classical restorer.
+    """Fill the white part of a mask, enlarge by `scale`, or with neither do what a run was trained for, as to denoise.
+
+    Filling and enlarging can be asked of a trained run or of a classical restorer.
 
     Raises: DataError, ShapeError: the picture or mask cannot be used. CapabilityError: the model was not trained for this.
     """
-    if (mask is None) == (scale is None):
-        raise CapabilityError("give either --mask (white = to be made) or --scale (how many times larger)")
     restorer, run = restorer_of(model, device)
+    if (mask is not None and scale is not None) or (run is None and mask is None and scale is None):
+        raise CapabilityError("give either --mask (white = to be made) or --scale (how many times larger)")
     pixels = read_picture(picture, run.spec.channels if run else 3)
     warnings: list[str] = []
+    noise = 0.0
     if mask is not None:
         known, warnings = read_mask(Path(mask), pixels.shape[1], pixels.shape[2], invert)
         operator: Operator = Masking(known)
-        if run is not None and not any(isinstance(_drawn(task, run), Masking) for task in run.tasks):
+        if run is not None and not any(_drawn(task, run).hides for task in run.tasks):
             raise CapabilityError(f"this model was not trained to fill masks; it was trained for: {_tasks(run)}")
-    else:
-        assert scale is not None
+    elif scale is not None:
         operator = _enlarging(pixels, scale, run)
-    wanted = 0 if run is None else run.spec.size // (scale or 1)
-    if run is not None and tuple(pixels.shape[1:]) != (wanted, wanted):
-        raise ShapeError(
-            f"{picture} is {pixels.shape[2]} x {pixels.shape[1]}; this model restores pictures of its own size, "
-            f"{wanted} x {wanted}: crop or resize it first, or use a classical restorer (telea, bicubic ...)"
-        )
+    else:
+        assert run is not None
+        operator, noise = _clearing(run)
+    if run is not None:
+        rows, columns = (side // (scale or 1) for side in run.spec.size)
+        if tuple(pixels.shape[1:]) != (rows, columns):
+            raise ShapeError(
+                f"{picture} is {pixels.shape[2]} x {pixels.shape[1]}; this model restores pictures of its own size, "
+                f"{columns} x {rows}: crop or resize it first, or use a classical restorer (telea, bicubic ...)"
+            )
     where = restorer.family.device if restorer.family is not None else torch.device("cpu")
     x = to_float(pixels[None]).to(where)
     operator = operator.to(where)
-    y = operator.forward(x) if mask is not None else x
-    observation = Observation(y, operator, region_weight(operator.known, "all"))
+    # A mask hides and grey mixes what the picture still has; blurred, noisy and small pictures are what was measured.
+    y = operator.forward(x) if operator.hides or operator.mixes else x
+    observation = Observation(y, operator, region_weight(operator.known, "all"), noise)
     restorer.check(observation)
     made = restorer.restore(observation, rng=stream(seed, "sample", device=where))
     return Restored(to_uint8(made)[0].cpu(), warnings)
@@ -124,18 +132,25 @@ def _enlarging(pixels: UInt8[Tensor, "C h w"], scale: int, run: Run | None) -> O
     if scale < 2:
         raise ShapeError(f"--scale {scale} enlarges nothing; give 2 or more")
     if run is None:
-        if pixels.shape[1] != pixels.shape[2]:
-            raise ShapeError(
-                f"the picture is {pixels.shape[2]} x {pixels.shape[1]}; only square ones can be enlarged so far: crop it"
-            )
         if pixels.shape[1] * pixels.shape[2] * scale**2 > LARGEST:
             raise ShapeError(f"--scale {scale} would make more than {LARGEST:,} pixels; give a smaller one")
-        return BlockMean(1, pixels.shape[2] * scale, scale)
+        return BlockMean(1, (pixels.shape[1] * scale, pixels.shape[2] * scale), scale)
     for task in run.tasks:
         operator = _drawn(task, run)
-        if isinstance(operator, BlockMean | CubicDown) and operator.scale == scale:
+        if operator.shrinks and getattr(operator, "scale", None) == scale:
             return operator
     raise CapabilityError(f"this model was not trained to enlarge by {scale}; it was trained for: {_tasks(run)}")
+
+
+def _clearing(run: Run) -> tuple[Operator, float]:
+    """What a run undoes that needs neither mask nor scale, and the noise in it."""
+    for task in run.tasks:
+        operator = _drawn(task, run)
+        if task.conditional and not operator.hides and not operator.shrinks:
+            return operator, task.noise
+    raise CapabilityError(
+        f"give --mask (white = to be made) or --scale (how many times larger); this model was trained for: {_tasks(run)}"
+    )
 
 
 def _drawn(task: Task, run: Run) -> Operator:

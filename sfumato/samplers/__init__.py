@@ -1,5 +1,8 @@
-"""Samplers: functions of a denoiser and a schedule."""
+"""Samplers: schedules, spacings and walks, given a denoiser."""
 
-from sfumato.samplers.base import Denoise, Sampler
+from sfumato.samplers.base import Sampler
+from sfumato.samplers.denoiser import Denoised, Denoiser
+from sfumato.samplers.schedules import Schedule
+from sfumato.samplers.spacings import Spacing
 
-__all__ = ["Denoise", "Sampler"]
+__all__ = ["Denoised", "Denoiser", "Sampler", "Schedule", "Spacing"]

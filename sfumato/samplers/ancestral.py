@@ -2,49 +2,46 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
-import torch
 from pydantic import Field
-from torch import Generator
 
-from sfumato.config import Strict
 from sfumato.images import Images
-from sfumato.maths.diffusion import posterior
-from sfumato.maths.schedules import Schedule
-from sfumato.samplers.base import Denoise, Sampler
+from sfumato.maths.diffusion import posterior_mean
+from sfumato.samplers.base import Past, Sampler, Walk, full, noise_like
+from sfumato.samplers.denoiser import Denoiser
+from sfumato.streams import Rngs
 
 
 class Ancestral(Sampler):
     """x_s = mean of q(x_s | x_t, x_0-hat) + sqrt(variance) z, with no noise in the last step.
 
-    Paper 000 prints sqrt(beta_t) z at every step, the last one too; noise added there stays in the picture.
+    The large variance (beta) belongs to the trained steps alone: over a longer step it is the noise of the whole stride, far
+    more than a sample has, so a walk that leaves steps out always takes beta-tilde. Paper 000 prints sqrt(beta_t) z at every
+    step, the last one too; noise added there stays in the picture.
     """
 
-    class Config(Strict):
+    class Config(Walk):
         kind: Literal["ancestral"] = "ancestral"
         steps: int | None = Field(default=None, ge=1)
-        """How many steps, evenly spaced; all T when left out."""
+        """How many steps; all of the schedule's levels when left out."""
         variance: Literal["beta", "beta_tilde"] = "beta_tilde"
-        """beta: the variance of the forward step; beta_tilde: that of the posterior given x_0."""
+        """beta: the variance of the forward step, where no step is left out; beta_tilde: that of the posterior given x_0."""
         last_noise: bool = False
         """Add noise in the last step too, as paper 000 prints (only `beta` has any there)."""
 
-    def calls(self, schedule: Schedule) -> int:
-        """One a step."""
-        return len(schedule.times(self.config.steps)) - 1
-
-    def sample(self, denoise: Denoise, schedule: Schedule, x_T: Images, rng: Generator) -> Images:
-        """Draw x_0."""
-        x = x_T
-        times = schedule.times(self.config.steps)
-        for t, s in zip(times, times[1:], strict=False):
-            alpha_bar_t, alpha_bar_s = schedule.alpha_bar[t], schedule.alpha_bar[s]
-            x_0 = denoise(x, torch.full((len(x),), t, device=x.device))
-            mean, variance = posterior(x_0, x, alpha_bar_t.float(), alpha_bar_s.float())
-            if self.config.variance == "beta":
-                variance = 1 - (alpha_bar_t / alpha_bar_s).float()
-            x = mean
-            if s > 0 or self.config.last_noise:
-                x = x + variance.sqrt() * torch.randn(x.shape, generator=rng, device=x.device)
-        return x
+    def step(self, denoiser: Denoiser, x_t: Images, t: float, s: float, rng: Rngs, past: Past) -> Images:
+        schedule = denoiser.schedule
+        at_t, at_s = schedule.at(t), schedule.at(s)
+        told = denoiser(x_t, full(t, x_t))
+        mean = posterior_mean(told.mean, x_t, at_t, at_s)
+        if s == 0 and not self.config.last_noise:
+            return mean
+        trained = schedule.grid is not None and round((t - s) * schedule.grid) == 1
+        if trained and told.step_variance is not None:
+            return mean + told.step_variance.sqrt() * noise_like(mean, rng)
+        variance = schedule.variance(t, s)
+        if trained and self.config.variance == "beta":
+            variance = at_t[1] ** 2 - (at_t[0] / at_s[0] * at_s[1]) ** 2
+        return mean + math.sqrt(max(variance, 0.0)) * noise_like(mean, rng)

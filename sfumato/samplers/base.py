@@ -1,33 +1,78 @@
-"""Samplers: from noise to an image, given anything that says what the clean image would be."""
+"""Samplers: from noise to an image, given a denoiser. A sampler writes one step; the walk is here."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, ClassVar, final
 
-from jaxtyping import Int
-from torch import Generator, Tensor
+import torch
+from pydantic import Field
+from torch import Tensor
 
 from sfumato.config import Strict
 from sfumato.images import Images
-from sfumato.kinds import Kind
-from sfumato.maths.schedules import Schedule
+from sfumato.kinds import Kind, build, choice
+from sfumato.samplers.denoiser import Denoiser
+from sfumato.samplers.schedules import Schedule
+from sfumato.samplers.spacings import Quadratic, Spacing
+from sfumato.streams import Rngs, normals
 
-Denoise = Callable[[Images, Int[Tensor, "B"]], Images]
-"""(x_t, t) -> the expected clean image x_0."""
+Past = list[Any]
+"""What a multistep solver remembers of its earlier steps; a walk begins with an empty one."""
+
+
+class Walk(Strict):
+    """What every sampler can be asked."""
+
+    steps: int | None = Field(default=25, ge=1)
+    """How many steps; all of the schedule's levels when null."""
+    spacing: Annotated[Any, choice(Spacing, "quadratic")] = Quadratic.Config()
+    """Where the steps lie: even, quadratic or karras."""
 
 
 class Sampler(Kind, ABC, root=True):
-    """A walk from x_T down to x_0; it knows no network, only a denoiser and a schedule."""
+    """A walk from x_1 down to x_0; it knows no network, only a denoiser and its schedule."""
 
-    def __init__(self, config: Strict):
+    remembers: ClassVar[bool] = False
+    """Whether a step uses earlier ones: such a solver must not be given clamped answers."""
+
+    def __init__(self, config: Walk):
         self.config: Any = config
+        self.spacing: Spacing = build(config.spacing)
 
     @abstractmethod
-    def sample(self, denoise: Denoise, schedule: Schedule, x_T: Images, rng: Generator) -> Images:
-        """x_0, as drawn by this walk from x_T; `rng` is on the device of x_T."""
+    def step(self, denoiser: Denoiser, x_t: Images, t: float, s: float, rng: Rngs, past: Past) -> Images:
+        """x_s from x_t, s < t; s = 0 is the last step."""
 
-    @abstractmethod
+    def calls_a_step(self) -> int:
+        """How often a step calls the denoiser."""
+        return 1
+
+    @final
+    def times(self, schedule: Schedule) -> list[float]:
+        """The walk's times, from 1 down to 0."""
+        return self.spacing.times(schedule, self.config.steps)
+
+    @final
+    def sample(self, denoiser: Denoiser, x_1: Images, rng: Rngs) -> Images:
+        """x_0, as drawn by this walk from x_1; `rng` is on the device of x_1."""
+        times, x = self.times(denoiser.schedule), x_1
+        past: Past = []
+        for t, s in zip(times, times[1:], strict=False):
+            x = self.step(denoiser, x, t, s, rng, past)
+        return x
+
+    @final
     def calls(self, schedule: Schedule) -> int:
         """How often one image calls the denoiser: the cost of a sample."""
+        return self.calls_a_step() * (len(self.times(schedule)) - 1)
+
+
+def full(t: float, like: Images) -> Tensor:
+    """The same time for every image, float64."""
+    return torch.full((len(like),), t, dtype=torch.float64, device=like.device)
+
+
+def noise_like(x: Images, rng: Rngs) -> Images:
+    """Standard normal numbers of the shape of x."""
+    return normals(rng, *x.shape)

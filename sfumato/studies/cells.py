@@ -1,17 +1,22 @@
-"""Cells: the independent pieces of a study, where each leaves its files, and which are still to be done."""
+"""Cells: the independent pieces of a study, the training that each needs, and which are still to be done."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from sfumato.config import Strict
+from sfumato.data.base import DataSpec
 from sfumato.kinds import build
 from sfumato.restorers.base import Restorer
 from sfumato.streams import stream
-from sfumato.studies.study import Study
+from sfumato.studies.study import Method, Study
 from sfumato.tasks.base import Task
+from sfumato.tasks.generation import Generation
+from sfumato.training import losses
 from sfumato.training import run as runs
+from sfumato.training.run import RunConfig
 
 
 @dataclass(frozen=True)
@@ -21,25 +26,49 @@ class Cell:
     method: int
     seed: int
     tasks: tuple[int, ...]
+    training: RunConfig | None = None
+
+
+def trained_tasks(study: Study, method: Method, group: tuple[int, ...]) -> list[Strict]:
+    """The settings of the tasks that a method's model is trained on, to answer these ones."""
+    if not method.restorer.owner.trains_on_tasks:
+        return [Generation.Config()]
+    return [study.tasks[task] for task in group]
+
+
+def groups(study: Study, method: Method) -> list[tuple[int, ...]]:
+    """The tasks that each training of a method serves."""
+    everything = tuple(range(len(study.tasks)))
+    shared = study.train == "jointly" or method.family is None or not method.restorer.owner.trains_on_tasks
+    return [everything] if shared else [(task,) for task in everything]
 
 
 def cells(study: Study) -> list[Cell]:
-    """Every training a study needs, and one cell for each classical method."""
-    tasks = range(len(study.tasks))
+    """Every training that a study needs with what is measured on it, and one cell for each classical method."""
     answer = []
     for number, method in enumerate(study.methods):
-        if method.family is None:
-            answer.append(Cell(number, study.seeds[0], tuple(tasks)))
-        else:
-            groups: list[tuple[int, ...]] = [tuple(tasks)] if study.train == "jointly" else [(task,) for task in tasks]
-            answer += [Cell(number, seed, group) for seed in study.seeds for group in groups]
+        for seed in study.seeds if method.family is not None else study.seeds[:1]:
+            for group in groups(study, method):
+                training = None
+                if method.family is not None:
+                    training = RunConfig(
+                        data=study.data,
+                        tasks=trained_tasks(study, method, group),
+                        family=method.family,
+                        budget=study.budget,
+                        seed=seed,
+                        plugins=study.plugins,
+                    )
+                answer.append(Cell(number, seed, group, training))
     return answer
 
 
-def run_folder(study: Study, cell: Cell, out: Path) -> Path:
-    """Where a cell's training lives."""
-    task = "jointly" if len(cell.tasks) == len(study.tasks) > 1 else build(study.tasks[cell.tasks[0]]).name
-    return out / "runs" / f"{study.methods[cell.method].slug}--{task}--{cell.seed}"
+def run_folder(config: RunConfig, out: Path) -> Path:
+    """Where a training lives: its name ends in a digest of all its settings, so equal trainings are one."""
+    names = [build(task).name for task in config.tasks]
+    digest = hashlib.sha256(config.to_json().encode()).hexdigest()[:8]
+    what = names[0] if len(names) == 1 else "jointly"
+    return out / "runs" / f"{config.family.kind}--{what}--{config.seed}--{digest}"
 
 
 def result_name(study: Study, cell: Cell, task: int) -> str:
@@ -47,37 +76,34 @@ def result_name(study: Study, cell: Cell, task: int) -> str:
     return f"{study.methods[cell.method].slug}--{build(study.tasks[task]).name}--{cell.seed}"
 
 
-def answers(restorer: type[Restorer], task: Task, size: int) -> bool:
+def answers(restorer: type[Restorer], task: Task, spec: DataSpec) -> bool:
     """Whether a restorer can undo this task's operator; a classical one often cannot, and its cell stays empty."""
-    return isinstance(task.operator([stream(0, "mask", 0)], 1, size), restorer.answers)
+    return restorer.answers(task.operator([stream(0, "mask", 0)], 1, spec.size))
 
 
-def pending(study: Study, cell: Cell, out: Path, size: int) -> list[int]:
+def pending(study: Study, cell: Cell, out: Path, spec: DataSpec) -> list[int]:
     """The tasks of a cell that its restorer can answer and that have no result yet."""
     restorer = study.methods[cell.method].restorer.owner
     return [
         task
         for task in cell.tasks
-        if answers(restorer, build(study.tasks[task]), size)
+        if answers(restorer, build(study.tasks[task]), spec)
         and not (out / "results" / f"{result_name(study, cell, task)}.json").is_file()
     ]
 
 
-def training_progress(study: Study, out: Path) -> dict[str, Any]:
+def training_progress(study: Study, out: Path) -> dict[str, int]:
     """Images consumed by each training, read from the loss files of the runs; used to show progress."""
     answer = {}
     for cell in cells(study):
-        if study.methods[cell.method].family is None:
+        if cell.training is None:
             continue
-        folder = run_folder(study, cell, out)
+        folder = run_folder(cell.training, out)
         images = 0
         if runs.is_finished(folder):
             images = study.budget.images
-        elif (folder / "losses.jsonl").is_file():
-            lines = (folder / "losses.jsonl").read_text().splitlines()
-            try:
-                images = int(json.loads(lines[-1])["images"]) if lines else 0
-            except (ValueError, KeyError):
-                images = 0
+        elif (folder / losses.NAME).is_file():
+            lines = losses.read(folder / losses.NAME)
+            images = int(lines[-1]["images"]) if lines else 0
         answer[folder.name] = min(images, study.budget.images)
     return answer

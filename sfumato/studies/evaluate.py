@@ -1,20 +1,22 @@
-"""Evaluate one run on the test images of its data: a study of one method that is already trained."""
+"""Evaluate one run on the test images of its data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from sfumato.config import Strict
+from sfumato.errors import ConfigError
 from sfumato.kinds import build, parse
 from sfumato.metrics.base import Metric
 from sfumato.restorers.conditional import Conditional
-from sfumato.studies.cells import Cell
-from sfumato.studies.measure import measure
+from sfumato.studies.measure import measure, picture
 from sfumato.studies.results import Result
+from sfumato.studies.runner import result
 from sfumato.studies.study import Method, Study
 from sfumato.training.run import load
+
+BATCH = 256
 
 
 def evaluate_run(
@@ -26,27 +28,30 @@ def evaluate_run(
 ) -> list[Result]:
     """One result for each task the run was trained on; pictures go below `out` (the run's folder when left out).
 
-    Raises: WeightsError: the folder is no finished run. ConfigError: an unknown metric.
+    Raises: WeightsError: the folder is no finished run. ConfigError: an unknown metric, or no test images.
     """
     folder = Path(folder)
     trained = load(folder, device)
-    config = trained.config
-    chosen: dict[str, Any] = {"metrics": [parse(Metric, metric) for metric in metrics]} if metrics else {}
-    data = config.data if test is None else config.data.model_copy(update={"test": test})
-    study = Study(
-        title=f"Evaluation of {folder.name}",
-        data=data,
-        tasks=config.tasks,
-        train="jointly",
-        seeds=[config.seed],
-        budget=config.budget,
-        methods=[Method(name=str(config.family.kind), family=config.family)],
-        **chosen,
-    )
-    parts = build(data).load()
+    chosen = [parse(Metric, metric) for metric in metrics or Study.model_fields["metrics"].default]
+    settings = trained.config.data
+    data = build(settings if test is None else settings.model_copy(update={"test": test})).load()
+    if len(data.test) == 0:
+        raise ConfigError(f"{data.name} has no test images, so there is nothing to measure on; use `sfumato sample`")
+    method = Method(name=str(trained.config.family.kind), family=trained.config.family)
     restorer = Conditional(Conditional.Config(), trained.family)
-    cell = Cell(0, config.seed, tuple(range(len(study.tasks))))
-    where = out or folder / "evaluation"
-    return [
-        measure(study, cell, task, restorer, trained, parts.test, where, train=parts.train) for task in trained.tasks
-    ]
+    where, seed = out or folder / "evaluation", trained.config.seed
+    answer = []
+    for task in trained.tasks:
+        measured = measure(
+            restorer,
+            task,
+            data,
+            [build(metric) for metric in chosen],
+            seed=seed,
+            batch=BATCH,
+            device=trained.family.device,
+            classes=trained.family.labelled,
+        )
+        picture(measured.shown, where / "pictures" / f"{method.slug}--{task.name}--{seed}.png")
+        answer.append(result(method, task, seed, measured, trained, restorer.calls()))
+    return answer

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from sfumato import config as settings
-from sfumato.config import Strict, write_atomic
+from sfumato.config import Strict
 from sfumato.errors import DataError
+from sfumato.files import write_atomic
 from sfumato.kinds import build
 from sfumato.metrics.base import Score
 from sfumato.studies.study import Study
@@ -46,6 +47,8 @@ class Result(Strict):
     """Network calls for one image."""
     scores: dict[str, Score] = {}
     """The figures by their labels."""
+    within: dict[str, dict[str, float]] = {}
+    """Figures within classes, by their labels and the classes' names."""
 
     @property
     def cell(self) -> str:

@@ -9,30 +9,41 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import torch
 
-from sfumato.config import write_atomic
 from sfumato.data.base import Dataset
 from sfumato.errors import ConfigError, DivergedError, Interrupted
+from sfumato.families.base import parameter_count
+from sfumato.files import write_atomic
 from sfumato.kinds import build
 from sfumato.metrics.base import Metric
 from sfumato.restorers.base import Restorer
 from sfumato.streams import stream
 from sfumato.studies import results
-from sfumato.studies.cells import Cell, answers, cells, pending, result_name, run_folder, training_progress
-from sfumato.studies.measure import measure, observe, show_truth
+from sfumato.studies.cells import (
+    Cell,
+    answers,
+    cells,
+    groups,
+    pending,
+    result_name,
+    run_folder,
+    trained_tasks,
+    training_progress,
+)
+from sfumato.studies.measure import Measured, measure, observe, picture, show_truth
 from sfumato.studies.parity import fit_width
 from sfumato.studies.results import Result
 from sfumato.studies.study import Method, Study
 from sfumato.tasks.base import Task
 from sfumato.training import processes
 from sfumato.training import run as runs
-from sfumato.training.run import Run, RunConfig
+from sfumato.training.run import Run
 
 
 def resolve(study: Study, data: Dataset) -> Study:
@@ -42,22 +53,19 @@ def resolve(study: Study, data: Dataset) -> Study:
     """
     if study.parity.parameters is None:
         return study
-    groups = [study.tasks] if study.train == "jointly" else [[task] for task in study.tasks]
-    specs = [runs.run_spec(data, [build(task) for task in group]) for group in groups]
-    spec = specs[0]
-    if any(other != spec for other in specs):
-        raise ConfigError(
-            "parity cannot hold in a study that trains generation and restoration apart, since only one has a condition; "
-            "split it into two studies, or train jointly"
-        )
-    methods = [
-        method
-        if method.family is None
-        else method.model_copy(
-            update={"family": fit_width(method.family, spec, study.parity.parameters, study.parity.tolerance)}
-        )
-        for method in study.methods
-    ]
+    methods = []
+    for method in study.methods:
+        if method.family is not None:
+            served = [trained_tasks(study, method, group) for group in groups(study, method)]
+            specs = [runs.run_spec(data, [build(task) for task in group]) for group in served]
+            if any(other != specs[0] for other in specs):
+                raise ConfigError(
+                    "parity cannot hold in a study that trains generation and restoration apart, since only one has a "
+                    "condition; split it into two studies, or train jointly"
+                )
+            family = fit_width(method.family, specs[0], study.parity.parameters, study.parity.tolerance)
+            method = method.model_copy(update={"family": family})
+        methods.append(method)
     return study.model_copy(update={"methods": methods})
 
 
@@ -80,19 +88,20 @@ def run(
     """
     out, data = Path(out), data or build(study.data).load()
     study = resolve(study, data)
-    runs.claim(out, study.to_json(), "study.json")
+    runs.claim(out, study, "study.json")
     if source is not None:
         write_atomic(out / "study.toml", source)
     show_truth(study, data.test, out)
-    todo = [cell for cell in cells(study) if pending(study, cell, out, data.spec.size)]
+    todo = by_training(cell for cell in cells(study) if pending(study, cell, out, data.spec))
     if todo:
         rehearse(study, data, device)
     try:
         if jobs == 1 or len(todo) < 2:
-            for cell in todo:
-                work(study, cell, out, device, data)
-                if done is not None:
-                    done(cell)
+            for part in todo:
+                for cell in part:
+                    work(study, cell, out, device, data)
+                    if done is not None:
+                        done(cell)
         else:
             _in_processes(study, todo, out, device, jobs, done)
     finally:
@@ -100,21 +109,30 @@ def run(
     return path
 
 
+def by_training(todo: Iterable[Cell]) -> list[list[Cell]]:
+    """The cells in groups that share a training, so that no two processes make the same one."""
+    found: dict[str, list[Cell]] = {}
+    for cell in todo:
+        key = f"classical {cell.method}" if cell.training is None else cell.training.to_json()
+        found.setdefault(key, []).append(cell)
+    return list(found.values())
+
+
 def _in_processes(
-    study: Study, todo: Sequence[Cell], out: Path, device: str, jobs: int, done: Callable[[Cell], None] | None
+    study: Study, todo: Sequence[Sequence[Cell]], out: Path, device: str, jobs: int, done: Callable[[Cell], None] | None
 ) -> None:
     threads = max((os.cpu_count() or 1) // jobs, 1)
     # Learned cells first: they take longest, and the classical ones fill the gaps at the end.
-    order = sorted(todo, key=lambda cell: study.methods[cell.method].family is None)
+    order = sorted(todo, key=lambda part: part[0].training is None)
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(threads, stop)) as pool:
-        futures = {pool.submit(_unless_stopped, study, cell, out, device): cell for cell in order}
+        futures = {pool.submit(_unless_stopped, study, part, out, device): part for part in order}
         try:
             for future in as_completed(futures):
                 future.result()
-                if done is not None:
-                    done(futures[future])
+                for cell in futures[future] if done is not None else ():
+                    done(cell)
         except BaseException as error:
             stop.set()  # the pool has handed out the next cells already, and cannot take them back
             pool.shutdown(wait=False, cancel_futures=True)
@@ -128,12 +146,13 @@ def _in_processes(
 _stop: Event | None = None  # set in a worker by `_begin`; shared by all processes of a study
 
 
-def _unless_stopped(study: Study, cell: Cell, out: Path, device: str) -> None:
+def _unless_stopped(study: Study, part: Sequence[Cell], out: Path, device: str) -> None:
     assert _stop is not None
-    if _stop.is_set():
-        raise Interrupted("stopped before this cell began")
     try:
-        work(study, cell, out, device)
+        for cell in part:
+            if _stop.is_set():
+                raise Interrupted("stopped before this cell began")
+            work(study, cell, out, device)
     except Interrupted:
         _stop.set()
         raise
@@ -152,21 +171,52 @@ def work(study: Study, cell: Cell, out: Path, device: str, data: Dataset | None 
     """Train and measure one cell; what is already done is not done again."""
     data = data or build(study.data).load()
     method = study.methods[cell.method]
-    try:
-        trained = None if method.family is None else _train(study, method, cell, out, device, data)
-    except DivergedError as error:
-        for number in pending(study, cell, out, data.spec.size):
-            _record_failure(study, cell, number, out, error)
-        return
-    restorer: Restorer = build(method.restorer, None if trained is None else trained.family)
-    for number in pending(study, cell, out, data.spec.size):
-        task: Task = build(study.tasks[number])
+    trained: Run | None = None
+    if cell.training is not None:
         try:
-            result = measure(study, cell, task, restorer, trained, data.test, out, device, data.train)
+            trained = runs.train(cell.training, run_folder(cell.training, out), device=device, data=data)
+        except DivergedError as error:
+            for number in pending(study, cell, out, data.spec):
+                _record_failure(study, cell, number, out, error)
+            return
+    restorer: Restorer = build(method.restorer, None if trained is None else trained.family)
+    where = processes.join(device) if trained is None else trained.family.device
+    for number in pending(study, cell, out, data.spec):
+        task: Task = build(study.tasks[number])
+        metrics: list[Metric] = [build(metric) for metric in study.metrics]
+        try:
+            measured = measure(
+                restorer, task, data, metrics, seed=cell.seed, batch=study.batch, device=where, classes=study.classes
+            )
         except DivergedError as error:
             _record_failure(study, cell, number, out, error)
         else:
-            results.save(result, out, result_name(study, cell, number))
+            picture(measured.shown, out / "pictures" / f"{result_name(study, cell, number)}.png")
+            results.save(
+                result(method, task, cell.seed, measured, trained, restorer.calls()),
+                out,
+                result_name(study, cell, number),
+            )
+
+
+def result(method: Method, task: Task, seed: int, measured: Measured, trained: Run | None, calls: int) -> Result:
+    """What is written down of a measured cell."""
+    return Result(
+        method=method.name,
+        task=task.name,
+        seed=seed,
+        status="ok",
+        learned=trained is not None,
+        trained_on=[] if trained is None else [t.name for t in trained.tasks],
+        parameters=0 if trained is None else parameter_count(trained.family.deployed()),
+        parameters_training=0 if trained is None else parameter_count([trained.family]),
+        width=None if trained is None else getattr(method.family, "width", None),
+        ledger=None if trained is None else trained.ledger,
+        milliseconds=measured.milliseconds,
+        calls=calls,
+        scores={score.label: score for score in measured.scores},
+        within=measured.within,
+    )
 
 
 def rehearse(study: Study, data: Dataset, device: str) -> None:
@@ -174,6 +224,8 @@ def rehearse(study: Study, data: Dataset, device: str) -> None:
 
     Raises: CapabilityError, WeightsError: an extra package or a weight file is missing. ConfigError: two metrics of one name.
     """
+    if len(data.test) == 0:
+        raise ConfigError(f"{data.name} has no test images, so there is nothing to report on; choose other data")
     labels = []
     for settings in study.metrics:
         metric: Metric = build(settings)
@@ -184,20 +236,10 @@ def rehearse(study: Study, data: Dataset, device: str) -> None:
     for method in study.methods:
         for settings in study.tasks:
             task: Task = build(settings)
-            if method.family is None and answers(method.restorer.owner, task, data.spec.size):
-                _, observation = observe(task, data.test.images[:1], 0)
+            task.check(data.spec)
+            if method.family is None and answers(method.restorer.owner, task, data.spec):
+                _, observation = observe(task, data.test, slice(0, 1), "cpu")
                 build(method.restorer).restore(observation, rng=stream(0, "rehearsal"))
-
-
-def _train(study: Study, method: Method, cell: Cell, out: Path, device: str, data: Dataset) -> Run:
-    config = RunConfig(
-        data=study.data,
-        tasks=[study.tasks[task] for task in cell.tasks],
-        family=method.family,
-        budget=study.budget,
-        seed=cell.seed,
-    )
-    return runs.train(config, run_folder(study, cell, out), device=device, data=data)
 
 
 def _record_failure(study: Study, cell: Cell, task: int, out: Path, error: DivergedError) -> None:
@@ -209,9 +251,9 @@ def _record_failure(study: Study, cell: Cell, task: int, out: Path, error: Diver
         status="diverged",
         cause=str(error),
         learned=True,
-        trained_on=[build(study.tasks[t]).name for t in cell.tasks],
+        trained_on=[] if cell.training is None else [build(task).name for task in cell.training.tasks],
     )
     results.save(failure, out, result_name(study, cell, task))
 
 
-__all__ = ["measure", "rehearse", "resolve", "run", "training_progress", "work"]
+__all__ = ["measure", "rehearse", "resolve", "result", "run", "training_progress", "work"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +13,7 @@ from sfumato.config import Strict
 from sfumato.data.base import Source
 from sfumato.errors import ConfigError
 from sfumato.families.base import Family
-from sfumato.kinds import build, choice
+from sfumato.kinds import build, choice, import_plugins
 from sfumato.metrics.base import Metric
 from sfumato.restorers.base import Restorer
 from sfumato.restorers.conditional import Conditional
@@ -80,6 +79,8 @@ class Study(Strict):
         default=["l1", "psnr", "ssim", "frechet", "consistency"], min_length=1, validate_default=True
     )
     """The columns of the tables; the first one ranks."""
+    classes: bool = False
+    """Show figures within each class of the test images beside the whole."""
     batch: int = Field(default=256, ge=1)
     """Images restored at once."""
     plugins: list[str] = []
@@ -88,16 +89,8 @@ class Study(Strict):
     @model_validator(mode="before")
     @classmethod
     def _plugins(cls, values: Any) -> Any:
-        names = values.get("plugins", []) if isinstance(values, dict) else []
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ConfigError(f"plugins is a list of module names, as in ['my.model']; got {names!r}")
-        for name in names:
-            try:
-                importlib.import_module(name)
-            except Exception as error:  # a module of the user's own may fail in any way
-                raise ConfigError(
-                    f"plugins: cannot import {name!r} ({error}); install it or correct its name"
-                ) from None
+        if isinstance(values, dict):
+            import_plugins(values.get("plugins", []))
         return values
 
     @model_validator(mode="after")

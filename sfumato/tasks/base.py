@@ -1,7 +1,8 @@
 """Tasks: what is lost of an image, and what is left to restore it from.
 
-A task draws a linear operator A, observes y = A x, and says where a loss should look. Every task hands networks a condition
-of one shape, (preview of y, known pixels), so that no network asks which task it serves.
+A task draws a linear operator A, observes y = A x + noise n, and says where a loss should look. Every task hands networks an
+image of one shape, (preview of y, known pixels), so that no network asks which task it serves; and every operator says itself
+what it does, so that no restorer or metric holds a list of operators.
 """
 
 from __future__ import annotations
@@ -16,11 +17,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfumato.config import Strict
-from sfumato.images import Images, Known
+from sfumato.data.base import DataSpec
+from sfumato.data.pictures import Places
+from sfumato.errors import CapabilityError, DataError
+from sfumato.images import Images, Known, Size
 from sfumato.kinds import Kind
-from sfumato.streams import Rngs
+from sfumato.maths.linear import conjugate_gradients
+from sfumato.streams import Rngs, normals
 
 Region = Literal["unknown", "known", "all"]
+Measurement = Float[Tensor, "B c h w"]
+Window = tuple[int, int, int, int]  # top, left, rows, columns
 
 
 class Operator(ABC):
@@ -29,31 +36,64 @@ class Operator(ABC):
     n: int
     """How many images it was drawn for; a result for n images needs an operator for n."""
     known: Known
-    """1 where a pixel is given exactly, 0 where it has to be made."""
+    """1 where A passes a pixel on as it is, 0 elsewhere."""
+    hides: ClassVar[bool] = False
+    """Some pixels are passed on as they are, and nothing of the others."""
+    shrinks: ClassVar[bool] = False
+    """y has fewer rows and columns than x."""
+    mixes: ClassVar[bool] = False
+    """The channels of y are mixtures of those of x."""
+    blurs: ClassVar[bool] = False
+    """A pixel of y is a mixture of pixels around it, at the size of x."""
+    linear: ClassVar[bool] = True
+    """Whether A is known and linear, so that it has an adjoint; not so where pictures were paired by somebody."""
+
+    @property
+    def size(self) -> Size:
+        """Rows and columns of x."""
+        return self.known.shape[2], self.known.shape[3]
 
     @abstractmethod
-    def forward(self, x: Images) -> Float[Tensor, "B c h w"]:
+    def forward(self, x: Images) -> Measurement:
         """A x, what is measured."""
 
     @abstractmethod
-    def pinv(self, y: Float[Tensor, "B c h w"]) -> Images:
+    def pinv(self, y: Measurement) -> Images:
         """A+ y, the smallest image that explains y: A A+ A = A."""
 
-    def preview(self, y: Float[Tensor, "B c h w"]) -> Images:
-        """What a network and a person are shown of y at full size; A+ y unless a task says otherwise."""
+    def adjoint(self, y: Measurement) -> Images:
+        """A^T y: <A x, y> = <x, A^T y>; by automatic differentiation unless an operator gives it."""
+        x = torch.zeros_like(self.pinv(y))
+        _, pull = torch.func.vjp(self.forward, x)
+        out: Tensor = pull(y)[0]
+        return out
+
+    def solve(self, y: Measurement, ridge: float) -> Images:
+        """A^T (A A^T + ridge I)^-1 y: A+ y with its faint part damped; by conjugate gradients unless given."""
+        return self.adjoint(conjugate_gradients(lambda z: self.forward(self.adjoint(z)) + ridge * z, y))
+
+    def preview(self, y: Measurement) -> Images:
+        """What a network and a person are shown of y at full size; A+ y unless an operator says otherwise."""
         return self.pinv(y)
 
     @abstractmethod
-    def pick(self, index: slice) -> Operator:
+    def pick(self, places: Places) -> Operator:
         """The same operator for some of the images."""
 
     @abstractmethod
     def to(self, device: str | torch.device) -> Operator:
         """The same operator on another device."""
 
+    def crop(self, window: Window) -> Operator:
+        """The operator on a part (top, left, rows, columns) of the images.
+
+        Raises: CapabilityError: a pixel of y depends on pixels outside any window.
+        """
+        raise CapabilityError(f"{type(self).__name__} looks beyond any window, so it cannot be cropped")
+
     @final
-    def project(self, x: Images, y: Float[Tensor, "B c h w"]) -> Images:
-        """x + A+ (y - A x): the image nearest to x that agrees with what was measured.
+    def project(self, x: Images, y: Measurement) -> Images:
+        """x + A+ (y - A x): the image nearest to x that agrees with y = A x.
 
         For masks this is known y + (1 - known) x; for block means it is the correction of DDNM. Clamping afterwards can
         break the agreement of block means, so the metric `consistency` measures what is left.
@@ -64,11 +104,13 @@ class Operator(ABC):
 
 @dataclass(frozen=True)
 class Observation:
-    """What is left of a batch of images: the measurement y, the operator that made it, and where a loss looks."""
+    """What is left of a batch of images: y = A x + noise n, the operator A, and where a loss looks."""
 
-    y: Float[Tensor, "B c h w"]
+    y: Measurement
     operator: Operator
     weight: Known
+    noise: float = 0.0
+    """Standard deviation of the noise in y, on the scale of images (-1 to 1)."""
 
     @cached_property
     def preview(self) -> Images:
@@ -76,25 +118,34 @@ class Observation:
         return self.operator.preview(self.y)
 
     @cached_property
-    def condition(self) -> Float[Tensor, "B d H W"]:
+    def image(self) -> Float[Tensor, "B d H W"]:
         """cat(preview of y, known), C + 1 channels: what a network is given."""
-        return torch.cat([self.preview, self.operator.known], dim=1)
+        return torch.cat([self.preview, self.known], dim=1)
 
     @property
+    def exact(self) -> bool:
+        """Whether y binds the answer: A is known and nothing was added to A x."""
+        return self.operator.linear and self.noise == 0
+
+    @cached_property
     def known(self) -> Known:
-        """1 where a pixel is given exactly."""
-        return self.operator.known
+        """1 where a pixel is given exactly; nowhere if there is noise."""
+        return self.operator.known if self.exact else torch.zeros_like(self.operator.known)
+
+    def project(self, x: Images) -> Images:
+        """The image nearest to x that agrees with what was measured exactly; x itself where nothing was."""
+        return self.operator.project(x, self.y) if self.exact else x
 
     def __len__(self) -> int:
         return self.operator.n
 
-    def pick(self, index: slice) -> Observation:
+    def pick(self, places: Places) -> Observation:
         """The observation of some of the images."""
-        return Observation(self.y[index], self.operator.pick(index), self.weight[index])
+        return Observation(self.y[places], self.operator.pick(places), self.weight[places], self.noise)
 
     def to(self, device: str | torch.device) -> Observation:
         """The observation on another device."""
-        return Observation(self.y.to(device), self.operator.to(device), self.weight.to(device))
+        return Observation(self.y.to(device), self.operator.to(device), self.weight.to(device), self.noise)
 
 
 def region_weight(known: Known, region: Region) -> Known:
@@ -110,16 +161,24 @@ def region_weight(known: Known, region: Region) -> Known:
 
 
 class Task(Kind, ABC, root=True):
-    """A law of degradation: `operator` draws A, `observe` applies it."""
+    """A law of degradation: `operator` draws A, `observe` applies it.
+
+    `region` (where a loss looks) and `noise` (its standard deviation) are read from settings of these names.
+    """
 
     conditional: ClassVar[bool] = True
     """False where nothing is observed, so that networks need no condition channels."""
+    paired: ClassVar[bool] = False
+    """Whether what is observed comes with the data (a pair of pictures) and not from an operator."""
     region: Region = "unknown"
     """Where a loss looks."""
+    noise: float = 0.0
+    """Standard deviation of the noise that is added to A x."""
 
     def __init__(self, config: Strict):
         self.config: Any = config
-        self.region = getattr(config, "region", "unknown")
+        self.region = getattr(config, "region", self.region)
+        self.noise = getattr(config, "noise", self.noise)
 
     @property
     def name(self) -> str:
@@ -127,11 +186,25 @@ class Task(Kind, ABC, root=True):
         return str(self.config.kind)
 
     @abstractmethod
-    def operator(self, rngs: Rngs, n: int, size: int) -> Operator:
-        """Draw A for n images of `size` rows and columns: one generator an image, or one for all (see `streams.uniforms`)."""
+    def operator(self, rngs: Rngs, n: int, size: Size) -> Operator:
+        """Draw A for n images of a size, on the device of `rngs`: one generator an image, or one for all."""
+
+    def check(self, spec: DataSpec) -> None:
+        """Raises: ConfigError: images of this spec cannot be degraded so."""
 
     @final
-    def observe(self, x: Images, rngs: Rngs) -> Observation:
-        """y = A x with A drawn from `rngs`, on the device of x."""
-        operator = self.operator(rngs, len(x), x.shape[-1]).to(x.device)
-        return Observation(operator.forward(x), operator, region_weight(operator.known, self.region))
+    def observe(self, x: Images, rngs: Rngs, inputs: Images | None = None) -> Observation:
+        """y = A x + noise n with A and n drawn from `rngs`, on the device of x; `inputs` are what pairs come with.
+
+        Raises: DataError: a paired task has no inputs.
+        """
+        operator = self.operator(rngs, len(x), (x.shape[2], x.shape[3])).to(x.device)
+        weight = region_weight(operator.known, self.region)
+        if self.paired:
+            if inputs is None:
+                raise DataError(f"{self.name} needs pairs of pictures; use a source that gives them, such as pairs")
+            return Observation(inputs, operator, weight)
+        y = operator.forward(x)
+        if self.noise > 0:
+            y = y + self.noise * normals(rngs, *y.shape).to(x.device)
+        return Observation(y, operator, weight, self.noise)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from sfumato.config import Strict
+from sfumato.images import Size
 from sfumato.streams import Rngs
 from sfumato.tasks.base import Region, Task
 from sfumato.tasks.operators import Nothing
@@ -19,6 +20,6 @@ class Generation(Task):
     conditional: ClassVar[bool] = False
     region: Region = "all"
 
-    def operator(self, rngs: Rngs, n: int, size: int) -> Nothing:
+    def operator(self, rngs: Rngs, n: int, size: Size) -> Nothing:
         """Measure nothing."""
         return Nothing(n, size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from sfumato.config import Strict
+from sfumato.images import Size
 from sfumato.kinds import build, choice
 from sfumato.streams import Rngs
 from sfumato.tasks.base import Region, Task
@@ -43,6 +44,6 @@ class Inpainting(Task):
         law = [] if isinstance(self.law, Box) and not shares else [str(mask.kind)]
         return "-".join(["inpainting", *law, *shares])
 
-    def operator(self, rngs: Rngs, n: int, size: int) -> Masking:
+    def operator(self, rngs: Rngs, n: int, size: Size) -> Masking:
         """Draw a mask for each image."""
         return Masking(self.law.known(rngs, n, size))

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from sfumato.config import Strict
-from sfumato.images import Known
+from sfumato.images import Known, Size
 from sfumato.kinds import Kind
 from sfumato.streams import Rngs, uniforms
 
@@ -28,16 +28,16 @@ class MaskLaw(Kind, ABC, root=True):
         self.config: Any = config
 
     @abstractmethod
-    def numbers(self, size: int) -> int:
+    def numbers(self, size: Size) -> int:
         """How many uniform numbers one mask takes."""
 
     @abstractmethod
-    def hole(self, u: Float[Tensor, "B k"], size: int) -> Float[Tensor, "B H W"]:
+    def hole(self, u: Float[Tensor, "B k"], size: Size) -> Float[Tensor, "B H W"]:
         """The holes as 1, from uniform numbers."""
 
     @final
-    def known(self, rngs: Rngs, n: int, size: int) -> Known:
-        """n masks [n, 1, size, size]: 1 where the pixel is given."""
+    def known(self, rngs: Rngs, n: int, size: Size) -> Known:
+        """n masks [n, 1, rows, columns]: 1 where the pixel is given."""
         return 1.0 - self.hole(uniforms(rngs, n, self.numbers(size)), size)[:, None]
 
 
@@ -62,40 +62,45 @@ class Box(MaskLaw):
     class Config(Sides):
         kind: Literal["box"] = "box"
 
-    def numbers(self, size: int) -> int:
+    def numbers(self, size: Size) -> int:
         """Height, width, top, left."""
         return 4
 
-    def hole(self, u: Float[Tensor, "B 4"], size: int) -> Float[Tensor, "B H W"]:
+    def hole(self, u: Float[Tensor, "B 4"], size: Size) -> Float[Tensor, "B H W"]:
         """A box of sides smallest..largest, uniformly placed inside the image."""
-        low = max(round(self.config.smallest * size), 1)
-        high = max(round(self.config.largest * size), low)
-        height, width = (low + (u[:, i] * (high - low + 1)).floor() for i in (0, 1))
-        top, left = ((u[:, 2] * (size - height + 1)).floor(), (u[:, 3] * (size - width + 1)).floor())
-        place = torch.arange(size, device=u.device)
-        rows = (place >= top[:, None]) & (place < (top + height)[:, None])
-        columns = (place >= left[:, None]) & (place < (left + width)[:, None])
+        sides, starts = [], []
+        for axis, side in enumerate(size):
+            low = max(round(self.config.smallest * side), 1)
+            high = max(round(self.config.largest * side), low)
+            length = low + (u[:, axis] * (high - low + 1)).floor()
+            sides.append(length)
+            starts.append((u[:, 2 + axis] * (side - length + 1)).floor())
+        rows, columns = (
+            (torch.arange(side, device=u.device) >= start[:, None])
+            & (torch.arange(side, device=u.device) < (start + length)[:, None])
+            for side, start, length in zip(size, starts, sides, strict=True)
+        )
         return (rows[:, :, None] & columns[:, None, :]).float()
 
 
 class Centre(MaskLaw):
-    """One centred square that takes the share `fraction` of the image."""
+    """One centred window, of the shape of the image, that takes the share `fraction` of it."""
 
     class Config(Strict):
         kind: Literal["centre"] = "centre"
         fraction: float = Field(default=0.25, gt=0.0, le=1.0)
         """Share of the image that the hole takes."""
 
-    def numbers(self, size: int) -> int:
+    def numbers(self, size: Size) -> int:
         """None."""
         return 0
 
-    def hole(self, u: Float[Tensor, "B 0"], size: int) -> Float[Tensor, "B H W"]:
-        """The square."""
-        side = max(round(math.sqrt(self.config.fraction) * size), 1)
-        margin = (size - side) // 2
-        hole = torch.zeros(len(u), size, size, device=u.device)
-        hole[:, margin : margin + side, margin : margin + side] = 1.0
+    def hole(self, u: Float[Tensor, "B 0"], size: Size) -> Float[Tensor, "B H W"]:
+        """The window."""
+        rows, columns = (max(round(math.sqrt(self.config.fraction) * side), 1) for side in size)
+        top, left = (size[0] - rows) // 2, (size[1] - columns) // 2
+        hole = torch.zeros(len(u), *size, device=u.device)
+        hole[:, top : top + rows, left : left + columns] = 1.0
         return hole
 
 
@@ -107,16 +112,16 @@ class Half(MaskLaw):
         fraction: float = Field(default=0.5, gt=0.0, le=1.0)
         """Share of the image that the hole takes."""
 
-    def numbers(self, size: int) -> int:
+    def numbers(self, size: Size) -> int:
         """The side."""
         return 1
 
-    def hole(self, u: Float[Tensor, "B 1"], size: int) -> Float[Tensor, "B H W"]:
+    def hole(self, u: Float[Tensor, "B 1"], size: Size) -> Float[Tensor, "B H W"]:
         """One of four sides."""
-        depth = max(round(self.config.fraction * size), 1)
-        sides = torch.zeros(4, size, size, device=u.device)
-        sides[0, :, :depth] = sides[1, :, size - depth :] = 1.0
-        sides[2, :depth] = sides[3, size - depth :] = 1.0
+        high, wide = (max(round(self.config.fraction * side), 1) for side in size)
+        sides = torch.zeros(4, *size, device=u.device)
+        sides[0, :, :wide] = sides[1, :, size[1] - wide :] = 1.0
+        sides[2, :high] = sides[3, size[0] - high :] = 1.0
         return sides[(u[:, 0] * 4).long()]
 
 
@@ -128,13 +133,13 @@ class Pixels(MaskLaw):
         fraction: float = Field(default=0.5, gt=0.0, le=1.0)
         """Share of the pixels that are lost, on average."""
 
-    def numbers(self, size: int) -> int:
+    def numbers(self, size: Size) -> int:
         """One a pixel."""
-        return size * size
+        return size[0] * size[1]
 
-    def hole(self, u: Float[Tensor, "B k"], size: int) -> Float[Tensor, "B H W"]:
+    def hole(self, u: Float[Tensor, "B k"], size: Size) -> Float[Tensor, "B H W"]:
         """Independent pixels."""
-        return (u < self.config.fraction).float().view(-1, size, size)
+        return (u < self.config.fraction).float().view(-1, *size)
 
 
 class Strokes(MaskLaw):
@@ -153,31 +158,29 @@ class Strokes(MaskLaw):
 
     walks, dabs = 4, 48  # four strokes of up to 48 dabs; enough to cover any share at the usual radii
 
-    def numbers(self, size: int) -> int:
+    def numbers(self, size: Size) -> int:
         """Start, direction and bends of each walk."""
         return self.walks * (3 + self.dabs)
 
-    def hole(self, u: Float[Tensor, "B k"], size: int) -> Float[Tensor, "B H W"]:
+    def hole(self, u: Float[Tensor, "B k"], size: Size) -> Float[Tensor, "B H W"]:
         """Dabs in the order of the strokes, the first ones kept until the share is reached."""
+        rows, columns = size
         u = u.view(len(u), self.walks, 3 + self.dabs)
         start, heading, bends = u[..., :2], u[..., 2] * 2 * math.pi, u[..., 3:]
         angle = heading[..., None] + ((bends - 0.5) * 1.5).cumsum(-1)
-        radius = max(self.config.radius * size, 0.75)
+        radius = max(self.config.radius * min(size), 0.75)
         step = torch.stack([angle.cos(), angle.sin()], -1) * radius
-        path = start[..., None, :] * size + step.cumsum(-2)
-        path = size - (path % (2 * size) - size).abs()  # reflect at the borders
+        sides = torch.tensor(size, dtype=u.dtype, device=u.device)
+        path = start[..., None, :] * sides + step.cumsum(-2)
+        path = sides - (path % (2 * sides) - sides).abs()  # reflect at the borders
         path = path.flatten(1, 2)
-        centres = torch.arange(size, device=u.device) + 0.5
-        near_rows = (centres[:, None] - path[:, None, :, 0]) ** 2
-        near_columns = (centres[:, None] - path[:, None, :, 1]) ** 2
-        inside = near_rows[:, :, None, :] + near_columns[:, None, :, :] <= radius**2  # B H W dabs
+        down = torch.arange(rows, device=u.device)[:, None] + 0.5
+        across = torch.arange(columns, device=u.device) + 0.5
         dabs = path.shape[1]
-        order = torch.arange(
-            1, dabs + 1, device=u.device, dtype=torch.uint8
-        )  # one byte a pixel and dab: this is the large one
-        first = (
-            torch.where(inside, order, order.new_tensor(dabs + 1)).amin(-1).int()
-        )  # the dab that first covers a pixel
-        wanted = max(round(self.config.fraction * size * size), 1)
+        first = torch.full((len(u), rows, columns), dabs + 1, dtype=torch.int32, device=u.device)
+        for dab in reversed(range(dabs)):  # the dab that first covers a pixel is written last
+            y, x = path[:, dab, 0, None, None], path[:, dab, 1, None, None]
+            first[(down - y) ** 2 + (across - x) ** 2 <= radius**2] = dab + 1
+        wanted = max(round(self.config.fraction * rows * columns), 1)
         last = first.flatten(1).kthvalue(wanted, dim=1).values.clamp(max=dabs)
         return (first <= last[:, None, None]).float()

@@ -1,26 +1,48 @@
-"""The linear operators: nothing, masking, and down-sampling by block means or an antialiased cubic."""
+"""The operators that look at one pixel at a time: nothing, all of it, masks, mixtures of channels, and an unknown one."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Literal
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from sfumato.images import Images, Known
-from sfumato.maths.resample import cubic_matrix
-from sfumato.tasks.base import Operator
+from sfumato.data.pictures import Places
+from sfumato.errors import CapabilityError, ShapeError
+from sfumato.images import Images, Known, Size
+from sfumato.tasks.base import Measurement, Operator, Window
+
+LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue seem (ITU-R BT.601)
 
 
-class Nothing(Operator):
+class Same(Operator, ABC):
+    """One A for every image of the batch; `passes` says whether it passes pixels on as they are."""
+
+    passes: ClassVar[float] = 0.0
+
+    def __init__(self, n: int, size: Size, device: str | torch.device = "cpu"):
+        self.n = n
+        self.known = torch.full((1, 1, *size), self.passes, device=device).expand(n, 1, *size)
+
+    @abstractmethod
+    def again(self, n: int, size: Size, device: str | torch.device) -> Operator:
+        """The same A for another number or size of images, elsewhere."""
+
+    def pick(self, places: Places) -> Operator:
+        n = len(range(self.n)[places]) if isinstance(places, slice) else len(places)
+        return self.again(n, self.size, self.known.device)
+
+    def to(self, device: str | torch.device) -> Operator:
+        return self.again(self.n, self.size, device)
+
+
+class Nothing(Same):
     """A = 0: no pixel is measured, as when an image is made from scratch."""
 
-    def __init__(self, n: int, size: int, device: str | torch.device = "cpu"):
-        self.n, self.size = n, size
-        self.known = torch.zeros(n, 1, size, size, device=device)
+    def again(self, n: int, size: Size, device: str | torch.device) -> Nothing:
+        return Nothing(n, size, device)
 
     def forward(self, x: Images) -> Float[Tensor, "B C 0 0"]:
         """An empty measurement."""
@@ -28,19 +50,75 @@ class Nothing(Operator):
 
     def pinv(self, y: Float[Tensor, "B C 0 0"]) -> Images:
         """Mid-grey images."""
-        return y.new_zeros(y.shape[0], y.shape[1], self.size, self.size)
+        return y.new_zeros(y.shape[0], y.shape[1], *self.size)
 
-    def pick(self, index: slice) -> Nothing:
-        """Nothing, for fewer images."""
-        return Nothing(len(range(self.n)[index]), self.size, self.known.device)
+    def crop(self, window: Window) -> Nothing:
+        return Nothing(self.n, window[2:], self.known.device)
 
-    def to(self, device: str | torch.device) -> Nothing:
-        """Nothing, elsewhere."""
-        return Nothing(self.n, self.size, device)
+
+class Identity(Same):
+    """A x = x: everything is measured; what is lost, noise takes."""
+
+    passes: ClassVar[float] = 1.0
+
+    def again(self, n: int, size: Size, device: str | torch.device) -> Identity:
+        return Identity(n, size, device)
+
+    def forward(self, x: Images) -> Images:
+        """x."""
+        return x
+
+    def pinv(self, y: Images) -> Images:
+        """y."""
+        return y
+
+    def adjoint(self, y: Images) -> Images:
+        return y
+
+    def crop(self, window: Window) -> Identity:
+        return Identity(self.n, window[2:], self.known.device)
+
+
+class Luma(Same):
+    """A x = 0.299 red + 0.587 green + 0.114 blue; A+ spreads the grey value over the channels."""
+
+    mixes: ClassVar[bool] = True
+
+    def again(self, n: int, size: Size, device: str | torch.device) -> Luma:
+        return Luma(n, size, device)
+
+    def _weights(self, like: Tensor) -> Tensor:
+        return torch.tensor(LUMA, dtype=like.dtype, device=like.device).view(1, 3, 1, 1)
+
+    def forward(self, x: Images) -> Float[Tensor, "B 1 H W"]:
+        """The grey picture.
+
+        Raises: ShapeError: x is not RGB.
+        """
+        if x.shape[1] != 3:
+            raise ShapeError(f"only pictures of 3 channels lose colour; these have {x.shape[1]}")
+        return (x * self._weights(x)).sum(1, keepdim=True)
+
+    def pinv(self, y: Float[Tensor, "B 1 H W"]) -> Images:
+        """w y / |w|^2."""
+        weights = self._weights(y)
+        return y * weights / weights.square().sum()
+
+    def adjoint(self, y: Float[Tensor, "B 1 H W"]) -> Images:
+        return y * self._weights(y)
+
+    def preview(self, y: Float[Tensor, "B 1 H W"]) -> Images:
+        """The grey picture as RGB."""
+        return y.expand(-1, 3, -1, -1)
+
+    def crop(self, window: Window) -> Luma:
+        return Luma(self.n, window[2:], self.known.device)
 
 
 class Masking(Operator):
-    """A x = known x: each pixel is either given exactly or lost; A is its own pseudo-inverse."""
+    """A x = known x: each pixel is either given or lost; A is its own adjoint and pseudo-inverse."""
+
+    hides: ClassVar[bool] = True
 
     def __init__(self, known: Known):
         self.n, self.known = len(known), known
@@ -53,81 +131,39 @@ class Masking(Operator):
         """y where known, 0 elsewhere."""
         return y * self.known
 
-    def pick(self, index: slice) -> Masking:
-        """The masks of some images."""
-        return Masking(self.known[index])
+    def adjoint(self, y: Images) -> Images:
+        return y * self.known
+
+    def pick(self, places: Places) -> Masking:
+        return Masking(self.known[places])
 
     def to(self, device: str | torch.device) -> Masking:
-        """The masks on another device."""
         return Masking(self.known.to(device))
 
-
-class BlockMean(Operator):
-    """A x = the mean of each scale x scale block; A+ repeats a value over its block."""
-
-    def __init__(self, n: int, size: int, scale: int, smooth: bool = True, device: str | torch.device = "cpu"):
-        self.n, self.size, self.scale, self.smooth = n, size, scale, smooth
-        self.known = torch.zeros(n, 1, size, size, device=device)
-
-    def forward(self, x: Images) -> Float[Tensor, "B C h w"]:
-        """Means of blocks."""
-        return F.avg_pool2d(x, self.scale)
-
-    def pinv(self, y: Float[Tensor, "B C h w"]) -> Images:
-        """Each value repeated over its block."""
-        return y.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
-
-    def preview(self, y: Float[Tensor, "B C h w"]) -> Images:
-        """y enlarged bilinearly (paper 000, section 3.3), or repeated where `smooth` is off."""
-        return F.interpolate(y, size=(self.size, self.size), mode="bilinear") if self.smooth else self.pinv(y)
-
-    def pick(self, index: slice) -> BlockMean:
-        """The same means for fewer images."""
-        return BlockMean(len(range(self.n)[index]), self.size, self.scale, self.smooth, self.known.device)
-
-    def to(self, device: str | torch.device) -> BlockMean:
-        """The same means on another device."""
-        return BlockMean(self.n, self.size, self.scale, self.smooth, device)
+    def crop(self, window: Window) -> Masking:
+        top, left, rows, columns = window
+        return Masking(self.known[:, :, top : top + rows, left : left + columns])
 
 
-@lru_cache
-def _cubic_pair(size: int, scale: int) -> tuple[Tensor, Tensor]:
-    """D and its pseudo-inverse, computed once in float64."""
-    matrix = cubic_matrix(size, size // scale)
-    return matrix, torch.linalg.pinv(matrix)
+class Unknown(Same):
+    """No operator: somebody paired two pictures, and what made one of the other is not known."""
 
+    linear: ClassVar[bool] = False
 
-class CubicDown(Operator):
-    """A x = D x D^T, with D the antialiased cubic (a = -1/2) filter that shrinks a row by `scale`; A+ y = D+ y D+^T."""
+    def again(self, n: int, size: Size, device: str | torch.device) -> Unknown:
+        return Unknown(n, size, device)
 
-    def __init__(self, n: int, size: int, scale: int, smooth: bool = True, device: str | torch.device = "cpu"):
-        self.n, self.size, self.scale, self.smooth = n, size, scale, smooth
-        self.known = torch.zeros(n, 1, size, size, device=device)
-        self._down, self._up = (matrix.to(device, torch.float32) for matrix in _cubic_pair(size, scale))
+    def forward(self, x: Images) -> Measurement:
+        """Raises: CapabilityError: always."""
+        raise CapabilityError("pairs of pictures have no known operator, so nothing can be projected on or inverted")
 
-    def forward(self, x: Images) -> Float[Tensor, "B C h w"]:
-        """The small image."""
-        return self._down @ x @ self._down.T
+    def pinv(self, y: Images) -> Images:
+        """Raises: CapabilityError: always."""
+        return self.forward(y)
 
-    def pinv(self, y: Float[Tensor, "B C h w"]) -> Images:
-        """The smallest image whose small version is y."""
-        return self._up @ y @ self._up.T
+    def preview(self, y: Images) -> Images:
+        """y itself."""
+        return y
 
-    def preview(self, y: Float[Tensor, "B C h w"]) -> Images:
-        """y enlarged bilinearly, or by A+ where `smooth` is off."""
-        return F.interpolate(y, size=(self.size, self.size), mode="bilinear") if self.smooth else self.pinv(y)
-
-    def pick(self, index: slice) -> CubicDown:
-        """The same filter for fewer images."""
-        return CubicDown(len(range(self.n)[index]), self.size, self.scale, self.smooth, self.known.device)
-
-    def to(self, device: str | torch.device) -> CubicDown:
-        """The same filter on another device."""
-        return CubicDown(self.n, self.size, self.scale, self.smooth, device)
-
-
-def down_sampling(
-    law: Literal["block_mean", "bicubic"], n: int, size: int, scale: int, smooth: bool
-) -> BlockMean | CubicDown:
-    """The down-sampling operator of that law."""
-    return BlockMean(n, size, scale, smooth) if law == "block_mean" else CubicDown(n, size, scale, smooth)
+    def crop(self, window: Window) -> Unknown:
+        return Unknown(self.n, window[2:], self.known.device)

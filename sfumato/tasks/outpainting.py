@@ -8,13 +8,14 @@ import torch
 from pydantic import Field
 
 from sfumato.config import Strict
-from sfumato.streams import Rngs
+from sfumato.images import Size
+from sfumato.streams import Rngs, device_of
 from sfumato.tasks.base import Region, Task
 from sfumato.tasks.operators import Masking
 
 
 class Outpainting(Task):
-    """y = R(x), the centre square that shows a share `visible` of each side.
+    """y = R(x), the centre window that shows a share `visible` of each side.
 
     Example:
         >>> import torch
@@ -27,7 +28,7 @@ class Outpainting(Task):
     class Config(Strict):
         kind: Literal["outpainting"] = "outpainting"
         visible: float = Field(default=0.625, gt=0.0, lt=1.0)
-        """Side of the visible square over the side of the image."""
+        """Sides of the visible window over those of the image."""
         region: Region = "unknown"
         """Where a loss looks. Paper 000 prints a loss on the *given* crop, R(eps - eps_theta); that is `known`."""
 
@@ -36,11 +37,10 @@ class Outpainting(Task):
         """outpainting, with the visible share where it was set, so that a study can hold several."""
         return "outpainting" + (f"-{self.config.visible:g}" if self.config.changed("visible") else "")
 
-    def operator(self, rngs: Rngs, n: int, size: int) -> Masking:
-        """The same centre square for each image, at least one pixel wide and never the whole image."""
-        visible: float = self.config.visible
-        side = min(max(round(visible * size), 1), max(size - 1, 1))
-        margin = (size - side) // 2
-        known = torch.zeros(n, 1, size, size)
-        known[:, :, margin : margin + side, margin : margin + side] = 1.0
-        return Masking(known)
+    def operator(self, rngs: Rngs, n: int, size: Size) -> Masking:
+        """The same centre window for each image, at least one pixel wide and never the whole image."""
+        inside = [min(max(round(self.config.visible * side), 1), max(side - 1, 1)) for side in size]
+        (top, left) = ((side - part) // 2 for side, part in zip(size, inside, strict=True))
+        known = torch.zeros(1, 1, *size, device=device_of(rngs))
+        known[:, :, top : top + inside[0], left : left + inside[1]] = 1.0
+        return Masking(known.expand(n, -1, -1, -1))

@@ -7,10 +7,12 @@ from typing import Literal
 from pydantic import Field
 
 from sfumato.config import Strict
+from sfumato.data.base import DataSpec
 from sfumato.errors import ConfigError
+from sfumato.images import Size
 from sfumato.streams import Rngs
 from sfumato.tasks.base import Region, Task
-from sfumato.tasks.operators import BlockMean, CubicDown, down_sampling
+from sfumato.tasks.down_sampling import BlockMean, CubicDown, DownSampling
 
 
 class SuperResolution(Task):
@@ -30,21 +32,26 @@ class SuperResolution(Task):
 
     region: Region = "all"
 
-    def __init__(self, config: Config):
-        super().__init__(config)
-        self.region = "all"
-
     @property
     def name(self) -> str:
         """super_resolution-x4, so that a study can hold several scales."""
         law = "" if self.config.law == "block_mean" else f"-{self.config.law}"
         return f"super_resolution-x{self.config.scale}{law}"
 
-    def operator(self, rngs: Rngs, n: int, size: int) -> BlockMean | CubicDown:
+    def check(self, spec: DataSpec) -> None:
+        """Raises: ConfigError: the size is not a multiple of the scale."""
+        self._checked(spec.size)
+
+    def operator(self, rngs: Rngs, n: int, size: Size) -> DownSampling:
         """The same filter for each image."""
+        self._checked(size)
+        law = BlockMean if self.config.law == "block_mean" else CubicDown
+        return law(n, size, self.config.scale, self.config.preview == "bilinear")
+
+    def _checked(self, size: Size) -> None:
         scale: int = self.config.scale
-        if size % scale or size < scale:
+        if any(side % scale for side in size):
             raise ConfigError(
-                f"super-resolution by {scale} needs images whose size is a multiple of {scale}; these have {size}"
+                f"super-resolution by {scale} needs images whose sides are multiples of {scale}; "
+                f"these are {size[0]} x {size[1]}"
             )
-        return down_sampling(self.config.law, n, size, scale, self.config.preview == "bilinear")

@@ -25,6 +25,7 @@ from sfumato.testing.parts import (
     COLOUR,
     GREY,
     POINTS,
+    WIDE,
     check_images,
     configured,
     no_global_random,
@@ -35,16 +36,16 @@ from sfumato.testing.parts import (
     tasks_for,
 )
 from sfumato.testing.restorers import check_restorer
-from sfumato.training.ema import deployed_state
+from sfumato.training.averages import deployed_state
 from sfumato.training.run import make_family
-from sfumato.training.trainer import Budget, Trainer
+from sfumato.training.trainer import Budget, Trainer, grown
 
 
 def check_family(kind: str | Strict, spec: DataSpec | Sequence[DataSpec] | None = None) -> None:
     """A family trains, samples, reloads and answers as every other one does.
 
-    Held for grey, colour and 2-channel 1 x 1 images (those that the family accepts; all that you name): settings survive
-    JSON; building, losses and sampling leave torch's global generator alone; each turn moves the player's own weights and
+    Held for grey, colour, 2-channel 1 x 1 and oblong images (those that the family accepts; all that you name): settings
+    survive JSON; building, losses and sampling leave torch's global generator alone; each turn moves the player's own weights and
     nobody else's; each task trains, twice to the same bits; a loss that is not finite raises DivergedError; `sample` gives
     finite float32 in [-1, 1] of the right shape and the same bits for an equal rng and n (not for another n); the deployed
     state in a fresh family samples the same bits; every restorer that fits the family answers.
@@ -53,7 +54,7 @@ def check_family(kind: str | Strict, spec: DataSpec | Sequence[DataSpec] | None 
     """
     config = configured(Family, kind)
     check_config(config)
-    specs = [GREY, COLOUR, POINTS] if spec is None else [spec] if isinstance(spec, DataSpec) else list(spec)
+    specs = [GREY, COLOUR, POINTS, WIDE] if spec is None else [spec] if isinstance(spec, DataSpec) else list(spec)
     accepted = 0
     for one in specs:
         free = one.model_copy(update={"condition": 0})
@@ -65,14 +66,14 @@ def check_family(kind: str | Strict, spec: DataSpec | Sequence[DataSpec] | None 
         accepted += 1
         families = [_check_spec(config, free)]
         families.append(_check_spec(config, free.model_copy(update={"condition": one.channels + 1})))
-        if one.size > 1 and accepted == 1:
+        if one.size[0] > 1 and accepted == 1:
             _check_fitting_restorers(families)
     require(accepted > 0, f"{config.kind} accepts none of {specs}")
 
 
 def _check_spec(config: Any, spec: DataSpec) -> Family:
     """One family on one spec; returns it as it came out of a training."""
-    name = f"{config.kind} on {spec.channels} x {spec.size} x {spec.size}, condition {spec.condition}"
+    name = f"{config.kind} on {spec.channels} x {spec.size[0]} x {spec.size[1]}, condition {spec.condition}"
     with no_global_random(f"building {name}"):
         family = make_family(config, spec, 0)
     require(_bits(family) == _bits(make_family(config, spec, 0)), f"{name}: an equal seed builds other weights")
@@ -86,6 +87,8 @@ def _check_spec(config: Any, spec: DataSpec) -> Family:
     require(_bits(trained) == _bits(again), f"{name}: training twice from one seed gave other weights")
     _check_sample(config, trained, name)
     ill = make_family(config, spec, 0)
+    if not any(ill.players(stage) for stage in ill.stages()):
+        return trained  # nothing is trained by steps, so no loss can become infinite
     with torch.no_grad():
         for weight in ill.parameters():
             weight.fill_(math.nan)
@@ -112,7 +115,10 @@ def _check_sample(config: Any, family: Family, name: str) -> None:
         raises(
             CapabilityError, lambda: family.sample(1, rng=stream(0, "sample")), f"{name} restored without observation"
         )
-    fresh = make_family(config, spec, 1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fresh = make_family(config, spec, 1)
+    for stage in fresh.stages():
+        grown(fresh, stage, 1)
+    fresh = fresh.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fresh.load_state_dict({key: value.clone() for key, value in deployed_state(family).items()}, strict=False)
     reloaded = fresh.eval().sample(BATCH, observation=observation, rng=stream(0, "sample"))
     require(
@@ -159,7 +165,7 @@ class Witness:
             replace(
                 player,
                 objectives=[replace(one, loss=self.noting(family, player, one)) for one in player.objectives],
-                after=lambda player=player: self.compare(family, player),
+                after_step=lambda batch, player=player: self.compare(family, player, batch),
             )
             for player in players
         ]
@@ -182,14 +188,13 @@ class Witness:
 
         return loss
 
-    def compare(self, family: Family, player: Player) -> None:
+    def compare(self, family: Family, player: Player, batch: Batch) -> None:
         """After a turn: its own weights moved, the others did not."""
-        player.after()
+        player.after_step(batch)
         own = {id(weight) for weight in player.weights}
         named = dict(family.named_parameters())
         moved = {key for key, weight in named.items() if not torch.equal(weight, self.before[key])}
         mine = {key for key, weight in named.items() if id(weight) in own}
-        require(bool(moved & mine), f"{self.name}: no weight of {player.name} moved in its turn")
         require(moved <= mine, f"{self.name}: the turn of {player.name} moved {sorted(moved - mine)[:3]} of others")
         self.moved.setdefault(player.name, set()).update(moved)
         self.owned.setdefault(player.name, set()).update(mine)
@@ -198,8 +203,11 @@ class Witness:
         """After a few rounds: nothing that is trained or deployed lies dead."""
         for player, mine in self.owned.items():
             dead = sorted(mine - self.moved[player])
+            require(len(dead) < len(mine), f"{self.name}: no weight of {player} moved in its turns")
             require(2 * len(dead) <= len(mine), f"{self.name}: most weights of {player} never moved: {dead[:3]} ...")
         parameters = {key for key, _ in family.named_parameters()}
+        still = {id(weight) for module in family.frozen() for weight in module.parameters()}
+        parameters -= {key for key, weight in family.named_parameters() if id(weight) in still}
         unowned = sorted(parameters & deployed_state(family).keys() - set().union(*self.owned.values()))
         require(not unowned, f"{self.name}: no player trains the deployed weights {unowned[:3]}")
 
@@ -208,8 +216,8 @@ def _budget(config: Strict, spec: DataSpec, rounds: int) -> Budget:
     """Enough images for so many rounds of every stage."""
     family = make_family(config, spec, 0)  # thrown away: asking for players may already make a family grow
     stages: Sequence[Stage] = family.stages()
-    needed = max(sum(player.turns for player in family.players(stage)) / stage.share for stage in stages)
-    return Budget(images=math.ceil(rounds * BATCH * needed), batch=BATCH)
+    needed = max((sum(player.turns for player in family.players(stage)) / stage.share for stage in stages), default=1)
+    return Budget(images=math.ceil(rounds * BATCH * max(needed, 1)), batch=BATCH)
 
 
 def _run(family: Family, task: Task, budget: Budget) -> Family:

@@ -13,14 +13,16 @@ from torch import Tensor
 from sfumato.config import Strict
 from sfumato.data.base import DataSpec
 from sfumato.errors import ConfigError
-from sfumato.images import Images, Pixels
+from sfumato.images import Images, Pixels, Size
 from sfumato.kinds import Kind, build, discover, parse
 from sfumato.streams import stream
 from sfumato.tasks.base import Observation, Operator, Task
 
 BATCH = 4
 WIDTH = 4
-GREY, COLOUR, POINTS = DataSpec(channels=1, size=8), DataSpec(channels=3, size=16), DataSpec(channels=2, size=1)
+GREY, COLOUR = DataSpec(channels=1, size=(8, 8)), DataSpec(channels=3, size=(16, 16))
+POINTS = DataSpec(channels=2, size=(1, 1))
+WIDE = DataSpec(channels=3, size=(8, 12))
 
 
 def configured(root: type[Kind], kind: str | Strict) -> Any:
@@ -30,10 +32,11 @@ def configured(root: type[Kind], kind: str | Strict) -> Any:
     return config.model_copy(update={"width": WIDTH}) if small else config
 
 
-def pictures(n: int, channels: int, size: int) -> Pixels:
+def pictures(n: int, channels: int, size: Size | int) -> Pixels:
     """Smooth random pictures of middling brightness, so that noise can be added without clipping."""
-    coarse = torch.rand(n, channels, max(size // 4, 1), max(size // 4, 1), generator=stream(0, "picture", size))
-    return (60 + 130 * F.interpolate(coarse, size=(size, size), mode="bilinear")).round().byte()
+    rows, columns = (size, size) if isinstance(size, int) else size
+    coarse = torch.rand(n, channels, max(rows // 4, 1), max(columns // 4, 1), generator=stream(0, "picture", rows))
+    return (60 + 130 * F.interpolate(coarse, size=(rows, columns), mode="bilinear")).round().byte()
 
 
 def streams(n: int) -> list[torch.Generator]:
@@ -47,11 +50,12 @@ def tasks_for(spec: DataSpec) -> list[Task]:
     fit = []
     for task in sorted(tasks, key=lambda task: task.conditional):
         try:
-            given = task.operator(stream(0, "mask"), 1, spec.size).known
+            task.check(spec)
+            given = task.operator(stream(0, "mask"), 1, spec.size).known * (1 - min(task.noise, 1))
         except ConfigError:
             continue
-        something_to_make = bool((given == 0).any())  # not so where the images are 1 x 1 and that pixel is given
-        if something_to_make and (spec.condition or not task.conditional):
+        something_to_make = bool((given < 1).any())  # not so where the images are 1 x 1 and that pixel is given
+        if something_to_make and not task.paired and (spec.condition or not task.conditional):
             fit.append(task)
     return fit
 

@@ -15,7 +15,8 @@ from sfumato.kinds import build, discover
 from sfumato.restorers.base import Restorer
 from sfumato.streams import stream
 from sfumato.tasks.base import Observation, Operator
-from sfumato.tasks.operators import BlockMean, CubicDown, Masking
+from sfumato.tasks.down_sampling import BlockMean, CubicDown
+from sfumato.tasks.operators import Masking
 from sfumato.testing.configs import check_config
 from sfumato.testing.parts import (
     BATCH,
@@ -38,7 +39,8 @@ def check_restorer(kind: str | Strict, family: Family | None = None) -> None:
 
     Held for every task kind, down-sampling by 2, nothing to fill and nothing known: known pixels come back to one level of
     255; images are finite, float32, in [-1, 1]; an equal rng gives equal bits; the observation is left as it was; an operator
-    outside `answers` raises CapabilityError, and so does a missing family. Without a `family` the first that fits is built.
+    that it does not answer raises CapabilityError, and so does a missing family. Without a `family` the first that fits is
+    built.
 
     Raises: AssertionError: the first promise that is broken. CapabilityError: the given family cannot be used.
     """
@@ -53,11 +55,11 @@ def check_restorer(kind: str | Strict, family: Family | None = None) -> None:
     x = to_float(pictures(BATCH, spec.channels, spec.size))
     for observation in _observations(x):
         name = f"{config.kind} on {type(observation.operator).__name__}"
-        if not isinstance(observation.operator, cls.answers):
+        if not cls.answers(observation.operator):
             raises(
                 CapabilityError,
                 lambda seen=observation: restorer.restore(seen, rng=stream(0, "sample")),
-                f"{name}: an operator that is not in `answers` must raise CapabilityError",
+                f"{name}: an operator that it does not answer must raise CapabilityError",
             )
             continue
         before = observation.y.clone(), observation.known.clone()
@@ -75,9 +77,9 @@ def check_restorer(kind: str | Strict, family: Family | None = None) -> None:
 
 def _observations(x: Images) -> list[Observation]:
     """What a restorer may meet: every task kind, down-sampling by 2, nothing to fill, nothing known."""
-    n, size = len(x), x.shape[-1]
+    n, size = len(x), (x.shape[2], x.shape[3])
     spec = DataSpec(channels=x.shape[1], size=size, condition=x.shape[1] + 1)
-    whole = torch.ones(n, 1, size, size)
+    whole = torch.ones(n, 1, *size)
     operators: list[Operator] = [Masking(whole), Masking(torch.zeros_like(whole))]
     operators += [BlockMean(n, size, 2), CubicDown(n, size, 2)]
     return [task.observe(x, streams(n)) for task in tasks_for(spec)] + [observed(one, x) for one in operators]
@@ -87,5 +89,6 @@ def _family_for(config: Any) -> Family:
     """A small family that a restorer can use."""
     for name, cls in discover(Family).items():
         if issubclass(cls, config.owner.needs):
-            return make_family(configured(Family, name), COLOUR.model_copy(update={"condition": 4}), 0).eval()
+            condition = 4 if config.owner.trains_on_tasks else 0
+            return make_family(configured(Family, name), COLOUR.model_copy(update={"condition": condition}), 0).eval()
     raise AssertionError(f"no family is a {config.owner.needs.__name__}, which {config.kind} needs")

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sfumato.config import write_atomic
 from sfumato.errors import DataError, WeightsError
+from sfumato.files import write_atomic
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

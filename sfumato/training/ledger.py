@@ -32,6 +32,8 @@ class Ledger(Strict):
     """Largest memory: of the device's allocator on a GPU, of the process on a CPU."""
     device: str = "cpu"
     """Where it ran."""
+    precision: str = "float32"
+    """Arithmetic of the networks."""
     processes: int = 1
     """How many processes shared the batch."""
 

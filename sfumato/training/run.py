@@ -9,25 +9,26 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 
 import sfumato
 from sfumato import config as settings
-from sfumato.config import Strict, write_atomic
+from sfumato.config import Strict
 from sfumato.data.base import Dataset, DataSpec, Source
 from sfumato.errors import CapabilityError, ConfigError, WeightsError
 from sfumato.families.base import Family, parameter_count
+from sfumato.files import write_atomic
 from sfumato.images import Pixels, to_uint8
-from sfumato.kinds import build, choice
+from sfumato.kinds import build, choice, import_plugins
 from sfumato.streams import lent, stream
 from sfumato.tasks.base import Task
 from sfumato.training import checkpoint, processes
-from sfumato.training.ema import deployed_state
+from sfumato.training.averages import deployed_state
 from sfumato.training.ledger import Ledger
-from sfumato.training.trainer import Budget, Trainer, Watch
+from sfumato.training.trainer import Budget, Trainer, Watch, grown
 
 AT_ONCE = 256  # images drawn in one call, so that a large sheet needs no more memory than a small one
 
@@ -45,6 +46,17 @@ class RunConfig(Strict):
     """How much it may spend."""
     seed: int = Field(default=0, ge=0)
     """Start of every stream of random numbers."""
+    plugins: list[str] = []
+    """Python modules to import first, for kinds that live outside sfumato."""
+    format: Literal[2] = 2
+    """The version of this file's form."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            import_plugins(values.get("plugins", []))
+        return values
 
     @model_validator(mode="after")
     def _distinct(self) -> RunConfig:
@@ -104,16 +116,19 @@ def train(
     """
     folder = Path(folder)
     where = processes.join(device)
-    if processes.rank() == 0:
-        claim(folder, config.to_json(), "config.json")
-    processes.barrier()
     if is_finished(folder):
+        claim(folder, config)
         checkpoint.drop_checkpoints(folder)  # left behind where the last step of an earlier training was cut off
         return load(folder, device=device)
     data = data or build(config.data).load()
     tasks: list[Task] = [build(task) for task in config.tasks]
     spec = run_spec(data, tasks)
+    for task in tasks:
+        task.check(spec)
     family = make_family(config.family, spec, config.seed)
+    if processes.rank() == 0:
+        claim(folder, config)  # only now: a training that is refused leaves nothing behind
+    processes.barrier()
     trainer = Trainer(family, tasks, config.budget, seed=config.seed, device=where, folder=folder, watch=watch)
     trainer.run(data.train)
     run = Run(config, trainer.ledger, family, spec)
@@ -127,19 +142,52 @@ def train(
     return run
 
 
-def claim(folder: Path, text: str, name: str) -> None:
+def claim(folder: Path, config: Strict, name: str = "config.json") -> None:
     """Take a folder for these settings, or find that it was taken for the same ones.
 
-    Raises: ConfigError: it was taken for others.
+    Raises: ConfigError: it was taken for others; the message names the first settings that differ.
     """
-    path = folder / name
-    if path.is_file() and settings.read(path) != json.loads(text):
-        raise ConfigError(f"{folder} holds another run (its {name} differs); choose another --out or remove the folder")
+    path, text = folder / name, config.to_json()
     if path.is_file():
+        there = settings.load(type(config), migrated(settings.read(path)), str(path))
+        if there != config:
+            keys = differing(json.loads(there.to_json()), json.loads(text))
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            raise ConfigError(
+                f"{folder} holds another run (its {name} differs in {', '.join(keys[:3])}{more}); "
+                "choose another --out or remove the folder"
+            )
         return
     if folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise ConfigError(f"{folder} is not empty and holds no {name}; choose another --out")
     write_atomic(path, text)
+
+
+def differing(a: Any, b: Any, path: str = "") -> list[str]:
+    """The paths at which two settings differ.
+
+    Example:
+        >>> differing({"budget": {"images": 1}, "seed": 0}, {"budget": {"images": 2}, "seed": 0})
+        ['budget.images']
+    """
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = list(dict.fromkeys([*a, *b]))
+        return [found for key in keys for found in differing(a.get(key), b.get(key), f"{path}.{key}" if path else key)]
+    return [] if a == b else [path]
+
+
+def migrated(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run of version 0.1 in today's form, with what were defaults then written down."""
+    if values.get("format") is not None or "family" not in values:
+        return values
+    family, budget = dict(values["family"]), dict(values.get("budget", {}))
+    if "schedule" in family:
+        family["schedule"] = {**family["schedule"], "rounded": True}
+    if "sampler" in family:
+        family["sampler"] = {**family["sampler"], "spacing": "even"}
+    share = budget.pop("ema", 0.05)
+    budget["average"] = {"kind": "half_life", "share": share} if share else "none"
+    return {**values, "family": family, "budget": budget, "format": 2}
 
 
 def load(folder: Path | str, device: str = "cpu") -> Run:
@@ -152,10 +200,12 @@ def load(folder: Path | str, device: str = "cpu") -> Run:
         if not (folder / name).is_file():
             state = "is not finished: give its command again" if (folder / "config.json").is_file() else "is not a run"
             raise WeightsError(f"{folder} {state} ({name} is missing)")
-    config = settings.load(RunConfig, settings.read(folder / "config.json"), str(folder / "config.json"))
+    config = settings.load(RunConfig, migrated(settings.read(folder / "config.json")), str(folder / "config.json"))
     spec = settings.load(DataSpec, settings.read(folder / "spec.json"), str(folder / "spec.json"))
     ledger = settings.load(Ledger, settings.read(folder / "ledger.json"), str(folder / "ledger.json"))
     family = make_family(config.family, spec, config.seed)
+    for stage in family.stages():
+        grown(family, stage, config.seed)
     tensors = checkpoint.load_tensors(folder / "model.safetensors")
     wanted = deployed_state(family)
     shapes = {name: value.shape for name, value in tensors.items()}
@@ -172,19 +222,18 @@ def card(run: Run) -> str:
     """A model card in Markdown: what it is, what it was trained on, what it cost, what it must not be used for."""
     config, ledger = run.config, run.ledger
     tasks = ", ".join(str(task.kind) for task in config.tasks)
-    share = config.budget.ema
-    average = f"running averages (half-life {share:.0%} of the images seen)" if share else "the last ones"
+    average = build(config.budget.average, run.family)
     turns = ", ".join(f"{name} {count:,}" for name, count in ledger.turns.items())
     return f"""# {config.family.kind} for {tasks}
 
-- Data: `{config.data.kind}`, {run.spec.channels} x {run.spec.size} x {run.spec.size}
+- Data: `{config.data.kind}`, {run.spec.channels} x {run.spec.size[0]} x {run.spec.size[1]}
 - Parameters: {parameter_count(run.family.deployed()):,} to sample, {parameter_count([run.family]):,} in training
 - Spent: {ledger.images:,} images, turns: {turns}, {ledger.flops:.3g} floating-point operations, {ledger.seconds:.0f} s
-  on {ledger.device}, peak memory {ledger.peak_bytes / 2**20:.0f} MiB
+  on {ledger.device} in {ledger.precision}, peak memory {ledger.peak_bytes / 2**20:.0f} MiB
 - Seed {config.seed}, sfumato {sfumato.__version__}, torch {torch.__version__.split("+")[0]}
 
 The weights are {average}, stored as safetensors. `config.json`
-beside this card holds every setting; `sfumato restore` and `sfumato sample` take this folder as `--model`.
+beside this card holds every setting; `sfumato sample` takes this folder, `sfumato restore` takes it as `--model`.
 A restored pixel is a plausible guess, never evidence of what was there.
 """
 
@@ -217,8 +266,8 @@ def read_run(
     return settings.load(RunConfig, settings.override(values, [*budget, *overrides]), str(path or "command line"))
 
 
-def sample_pixels(run: Run, n: int, seed: int) -> Pixels:
-    """n images drawn from a run that was trained on generation, as uint8.
+def sample_pixels(run: Run, n: int, seed: int, label: int | None = None) -> Pixels:
+    """n images, of one class if wanted, drawn from a run that was trained on generation, as uint8; image i depends on i alone.
 
     Raises: CapabilityError: it was only trained to restore.
     """
@@ -229,8 +278,10 @@ def sample_pixels(run: Run, n: int, seed: int) -> Pixels:
     device = run.family.device
     parts = []
     for first in range(0, n, AT_ONCE):
-        blank = torch.zeros(min(AT_ONCE, n - first), run.spec.channels, run.spec.size, run.spec.size, device=device)
-        observation = free.observe(blank, stream(seed, "mask"))
-        rng = stream(seed, "sample", first, device=device)
-        parts.append(to_uint8(run.family.sample(len(blank), observation=observation, rng=rng)).cpu())
+        rngs = [stream(seed, "sample", i, device=device) for i in range(first, min(first + AT_ONCE, n))]
+        observation = None
+        if run.spec.condition:
+            blank = torch.zeros(len(rngs), run.spec.channels, *run.spec.size, device=device)
+            observation = free.observe(blank, stream(seed, "mask"))
+        parts.append(to_uint8(run.family.sample(len(rngs), observation=observation, label=label, rng=rngs)).cpu())
     return torch.cat(parts)

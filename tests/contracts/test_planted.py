@@ -10,14 +10,18 @@ from torch import Generator, Tensor, nn
 
 from sfumato.config import Strict
 from sfumato.data.base import Dataset, DataSpec, Source, SourceConfig, Split
-from sfumato.families.base import Adam, Batch, Family, Objective, Player, Stage, Terms, weights
-from sfumato.images import Images, Pixels
+from sfumato.families.base import Batch, Family, Objective, Player, Stage, Terms, weights
+from sfumato.families.optimizers import AdamW
+from sfumato.images import Images, Pixels, Size
 from sfumato.kinds import discover
 from sfumato.metrics.base import PairedMetric
 from sfumato.metrics.l1 import l1
+from sfumato.networks.condition import Condition
 from sfumato.restorers.base import Restorer
-from sfumato.tasks.base import Observation, Task
-from sfumato.tasks.operators import BlockMean, Masking
+from sfumato.streams import Rngs, normals
+from sfumato.tasks.base import Observation, Operator, Task
+from sfumato.tasks.down_sampling import BlockMean
+from sfumato.tasks.operators import Masking
 from sfumato.testing import check_config, check_family, check_metric, check_restorer, check_source, check_task
 
 SPEC = DataSpec(channels=1, size=8)
@@ -43,23 +47,25 @@ class Sound(Family, abstract=True):
         self.register_buffer("level", torch.zeros(()))
 
     def players(self, stage: Stage) -> Sequence[Player]:
-        aside = Player("aside", weights(self.aside), [Objective(self.aside_loss)])
-        return [Player("net", weights(self.net), [Objective(self.loss)], Adam(lr=0.01), after=self.grow), aside]
+        aside = Player("aside", [weights(self.aside)], [Objective(self.aside_loss)])
+        adam = AdamW.Config(lr=0.01)
+        after = self.advance
+        return [Player("net", [weights(self.net)], [Objective(self.loss)], adam, after_step=after), aside]
 
-    def grow(self) -> None:
+    def advance(self, batch: Batch | None = None) -> None:
         self.level += 0.1
 
-    def noise(self, n: int, size: int, rng: Generator) -> Tensor:
-        return torch.randn(n, self.spec.channels, size, size, generator=rng)
+    def noise(self, n: int, size: Size, rng: Rngs) -> Tensor:
+        return normals(rng, n, self.spec.channels, *size)
 
     def loss(self, batch: Batch) -> Terms:
-        made = self.net(self.noise(len(batch.x), batch.x.shape[-1], batch.rng))
+        made = self.net(self.noise(len(batch.x), self.spec.size, batch.rng))
         return {"error": (made - batch.x).square().mean()}
 
     def aside_loss(self, batch: Batch) -> Terms:
         return {"aside": self.aside(batch.x.mean().view(1, 1)).square().mean()}
 
-    def draw(self, n: int, condition: Tensor | None, size: int, rng: Generator) -> Images:
+    def draw(self, n: int, condition: Condition, size: Size, rng: Rngs) -> Images:
         return self.net(self.noise(n, size, rng)) + self.level
 
 
@@ -81,8 +87,8 @@ def test_global_generator_in_sampling() -> None:
         class Config(Strict):
             kind: Literal["planted"] = "planted"
 
-        def noise(self, n: int, size: int, rng: Generator) -> Tensor:
-            return torch.randn(n, self.spec.channels, size, size)
+        def noise(self, n: int, size: Size, rng: Rngs) -> Tensor:
+            return torch.randn(n, self.spec.channels, *size)
 
     expect(Bad, "torch's global generator")
 
@@ -116,9 +122,9 @@ def test_growth_during_sampling() -> None:
         class Config(Strict):
             kind: Literal["planted"] = "planted"
 
-        def draw(self, n: int, condition: Tensor | None, size: int, rng: Generator) -> Images:
+        def draw(self, n: int, condition: Condition, size: Size, rng: Rngs) -> Images:
             made = super().draw(n, condition, size, rng)
-            self.grow()
+            self.advance()
             return made
 
     expect(Bad, "sampling twice|sampling changed")
@@ -155,7 +161,7 @@ def test_a_player_that_moves_the_weights_of_another() -> None:
         class Config(Strict):
             kind: Literal["planted"] = "planted"
 
-        def grow(self) -> None:
+        def advance(self, batch: Batch | None = None) -> None:
             with torch.no_grad():
                 self.aside.weight += 1
 
@@ -189,7 +195,7 @@ def test_pixels_that_are_not_finite() -> None:
         class Config(Strict):
             kind: Literal["planted"] = "planted"
 
-        def draw(self, n: int, condition: Tensor | None, size: int, rng: Generator) -> Images:
+        def draw(self, n: int, condition: Condition, size: Size, rng: Rngs) -> Images:
             return super().draw(n, condition, size, rng)[:1]
 
     expect(Bad, "gave shape")
@@ -209,7 +215,7 @@ class NotSmallest(WrongUp):
     """Explains y, but not by the smallest image: the corner of a block carries all of it."""
 
     def pinv(self, y: Tensor) -> Images:
-        up = torch.zeros(*y.shape[:2], self.size, self.size)
+        up = torch.zeros(*y.shape[:2], *self.size)
         up[:, :, :: self.scale, :: self.scale] = y * self.scale**2
         return up
 
@@ -220,7 +226,7 @@ def test_a_wrong_pseudo_inverse(law: type[BlockMean], words: str) -> None:
         class Config(Strict):
             kind: Literal["planted"] = "planted"
 
-        def operator(self, rngs: Any, n: int, size: int) -> BlockMean:
+        def operator(self, rngs: Any, n: int, size: Size) -> BlockMean:
             return law(n, size, 2)
 
     with pytest.raises(AssertionError, match=words):
@@ -232,9 +238,9 @@ def test_masks_that_depend_on_the_batch() -> None:
         class Config(Strict):
             kind: Literal["planted"] = "planted"
 
-        def operator(self, rngs: Any, n: int, size: int) -> Masking:
-            known = torch.ones(n, 1, size, size)
-            known[:, :, : min(n, size // 2)] = 0
+        def operator(self, rngs: Any, n: int, size: Size) -> Masking:
+            known = torch.ones(n, 1, *size)
+            known[:, :, : min(n, size[0] // 2)] = 0
             return Masking(known)
 
     with pytest.raises(AssertionError, match="masks depend on the batch"):
@@ -248,7 +254,7 @@ def test_a_name_that_is_taken() -> None:
 
         name = "inpainting"  # type: ignore[assignment]
 
-        def operator(self, rngs: Any, n: int, size: int) -> BlockMean:
+        def operator(self, rngs: Any, n: int, size: Size) -> BlockMean:
             return BlockMean(n, size, 2)
 
     with pytest.raises(AssertionError, match="belongs to another task kind"):
@@ -268,8 +274,11 @@ def test_a_name_that_is_taken() -> None:
 )
 def test_a_restorer_with_a_fault(fault: str, words: str) -> None:
     class Bad(Restorer):
-        answers = (Masking,)
-        calls: ClassVar[int] = 0
+        count: ClassVar[int] = 0
+
+        @classmethod
+        def answers(cls, operator: Operator) -> bool:
+            return operator.hides
 
         class Config(Strict):
             kind: Literal["planted"] = "planted"
@@ -277,9 +286,9 @@ def test_a_restorer_with_a_fault(fault: str, words: str) -> None:
         def restore(self, observation: Observation, *, rng: Generator) -> Images:
             if fault != "unchecked":
                 self.check(observation)
-            type(self).calls += 1
+            type(self).count += 1
             known, x = observation.known, observation.preview
-            hole = {"range": 1.5, "finite": torch.nan, "drift": 1e-3 * self.calls}.get(fault, 0.0)
+            hole = {"range": 1.5, "finite": torch.nan, "drift": 1e-3 * self.count}.get(fault, 0.0)
             if fault == "random":
                 hole = float(torch.rand(()))
             made = torch.where(known > 0, x, torch.full_like(x, hole))

@@ -55,7 +55,7 @@ def test_a_record_is_label_then_red_green_blue(tmp_path: Path, tables: dict[str,
     unpack(tables, tmp_path)
     data = read_binary(tmp_path, held=20)
     assert [len(part) for part in (data.train, data.validation, data.test)] == [80, 20, 20]
-    assert data.spec.model_dump() == {"channels": 3, "size": 32, "classes": 10, "condition": 0}
+    assert data.spec.model_dump() == {"channels": 3, "size": (32, 32), "classes": 10, "condition": 0}
     record = tables[TRAIN[1]][3]  # image 23 of the official order
     assert data.train.labels is not None and data.train.labels[23] == record[0]
     red, green, blue = record[1:1025], record[1025:2049], record[2049:]

@@ -40,7 +40,7 @@ def test_the_last_5000_training_images_validate(tmp_path: Path, monkeypatch: pyt
     data = FashionMnist(FashionMnist.Config(root=tmp_path, test=10)).load()
     assert data.name == "fashion_mnist" and data.spec.model_dump() == {
         "channels": 1,
-        "size": 28,
+        "size": (28, 28),
         "classes": 10,
         "condition": 0,
     }

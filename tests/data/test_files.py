@@ -84,7 +84,7 @@ def test_idx_files_give_back_what_was_written(tmp_path: Path, packed: bool) -> N
     assert data.validation.labels is not None and torch.equal(data.validation.labels, labels[15:])
     assert data.test.labels is not None and torch.equal(data.test.labels, test_labels)
     assert torch.equal(data.test.images[:, 0].long(), test_images)
-    assert data.spec.model_dump() == {"channels": 1, "size": 5, "classes": 10, "condition": 0}
+    assert data.spec.model_dump() == {"channels": 1, "size": (5, 5), "classes": 10, "condition": 0}
 
 
 def test_packing_again_changes_no_sum(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_without_folders_eight_in_ten_train(tmp_path: Path) -> None:
     counts = [len(getattr(data, part)) for part in PARTS]
     assert sum(counts) == 200 and 140 <= counts[0] <= 180 and all(8 <= n <= 34 for n in counts[1:])
     assert len(rows(data)) == 200 and data.train.labels is None and data.classes == 0
-    assert data.name == tmp_path.name and data.train.images.dtype == torch.uint8 and data.spec.size == 8
+    assert data.name == tmp_path.name and data.train.images.dtype == torch.uint8 and data.spec.size == (8, 8)
 
 
 def test_adding_renaming_and_settings_move_no_picture(tmp_path: Path) -> None:

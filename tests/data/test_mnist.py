@@ -38,7 +38,12 @@ def test_the_last_5000_training_images_validate(tmp_path: Path, monkeypatch: pyt
         made.append((array, Official(file.name, file.url, "", digest(content))))
     monkeypatch.setattr(mnist, "FILES", tuple(official for _, official in made))
     data = Mnist(Mnist.Config(root=tmp_path, test=10)).load()
-    assert data.name == "mnist" and data.spec.model_dump() == {"channels": 1, "size": 28, "classes": 10, "condition": 0}
+    assert data.name == "mnist" and data.spec.model_dump() == {
+        "channels": 1,
+        "size": (28, 28),
+        "classes": 10,
+        "condition": 0,
+    }
     assert [len(part) for part in (data.train, data.validation, data.test)] == [20, 5000, 10]
     assert torch.equal(data.train.images[:, 0], torch.from_numpy(made[0][0][:20]))
     assert torch.equal(data.validation.images[:, 0], torch.from_numpy(made[0][0][20:]))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sfumato.data.npz import Npz
+from sfumato.data.pictures import InMemory, MemoryMap, Pictures, Some
 from sfumato.errors import ConfigError, DataError
 
 RNG = np.random.default_rng(0)
@@ -96,9 +97,12 @@ def test_three_images_are_enough_and_two_are_not(tmp_path: Path) -> None:
         ({"images": images(4, 6)}, r"images have shape \(4, 6\); N x H x W"),
         ({"images": images(4, 6, 6, 4)}, r"images have shape \(4, 6, 6, 4\); .* with C = 1 .grey. or 3"),
         ({"images": images(4, 2, 6, 6, 3)}, r"images have shape \(4, 2, 6, 6, 3\)"),
-        ({"images": images(4, 6, 8, 3)}, "images are 6 x 8 pixels; only square images are read, so crop or pad them"),
         ({"images": images()[:0]}, r"images have shape \(0, 6, 6, 3\), so there is no pixel"),
         ({"images": images(4, 0, 0)}, r"images have shape \(4, 0, 0\), so there is no pixel"),
+        (
+            {"images": images(), "test_images": images(5, 6, 8, 3)},
+            r"shapes \(3, 6, 6\), \(3, 6, 6\), \(3, 6, 8\); give all",
+        ),
         (
             {"images": images(), "test_images": images(5, 8, 8, 3)},
             r"shapes \(3, 6, 6\), \(3, 6, 6\), \(3, 8, 8\); give all",
@@ -149,9 +153,10 @@ def test_broken_files_give_one_line(tmp_path: Path, damage: Any, message: str) -
 
 
 def test_a_lone_array_and_no_file(tmp_path: Path) -> None:
-    np.save(tmp_path / "one.npy", images())
+    with (tmp_path / "one.npz").open("wb") as file:
+        np.save(file, images())
     with pytest.raises(DataError, match=r"is one array, not an \.npz archive"):
-        Npz(Npz.Config(path=tmp_path / "one.npy")).load()
+        Npz(Npz.Config(path=tmp_path / "one.npz")).load()
     with pytest.raises(DataError, match=r"no file at .*none\.npz; give the path of an \.npz file"):
         Npz(Npz.Config(path=tmp_path / "none.npz")).load()
 
@@ -161,3 +166,95 @@ def test_limits(tmp_path: Path) -> None:
     assert len(Npz(Npz.Config(path=tmp_path / "set.npz", train=3)).load().train) == 3
     with pytest.raises(ConfigError, match=r"data\.train = 33, but set has 32 such images"):
         Npz(Npz.Config(path=tmp_path / "set.npz", train=33)).load()
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels"), [((6, 10), 1), ((6, 10, 1), 1), ((6, 10, 3), 3), ((1, 6, 10), 1), ((3, 6, 10), 3)]
+)
+@pytest.mark.parametrize("ending", [".npz", ".npy"])
+def test_images_need_not_be_square(tmp_path: Path, shape: tuple[int, ...], channels: int, ending: str) -> None:
+    made = images(20, *shape)
+    data = (save(tmp_path, images=made) if ending == ".npz" else saved_array(tmp_path, made)).load()
+    assert data.spec.size == (6, 10) and data.spec.channels == channels
+    found = torch.cat([data.train.images, data.validation.images, data.test.images])
+    assert found.shape == (20, channels, 6, 10)
+    rows = made.reshape(20, 6, 10, channels).transpose(0, 3, 1, 2) if shape[0] == 6 else made
+    assert {row.tobytes() for row in found.numpy()} == {row.tobytes() for row in np.ascontiguousarray(rows)}
+
+
+def saved_array(folder: Path, array: np.ndarray) -> Npz:
+    np.save(folder / "set.npy", array)
+    return Npz(Npz.Config(path=folder / "set.npy"))
+
+
+def origin(pictures: Pictures) -> Pictures:
+    while isinstance(pictures, Some):
+        pictures = pictures.whole
+    return pictures
+
+
+def test_an_npy_file_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = images(50, 6, 10, 3)
+    source = saved_array(tmp_path, made)
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryMap, "read", lambda *_: pytest.fail("something was read"))
+        data = source.load()
+        assert data.spec.model_dump() == {"channels": 3, "size": (6, 10), "classes": 0, "condition": 0}
+        cut = Npz(Npz.Config(path=tmp_path / "set.npy", train=3)).load()
+    parts = (data.train, data.validation, data.test)
+    assert [len(part) for part in parts] == [40, 5, 5] and len(cut.train) == 3 and data.name == "set"
+    assert all(part.labels is None and not part.pictures.in_memory for part in (*parts, cut.train))
+    wholes = [origin(part.pictures) for part in (*parts, cut.train)]
+    assert all(isinstance(whole, MemoryMap) and isinstance(whole.array, np.memmap) for whole in wholes)
+    assert torch.equal(cut.train.images, data.train.images[:3])
+
+
+def test_an_npy_file_is_split_as_an_npz_file(tmp_path: Path) -> None:
+    made = images(50)
+    mapped, loaded = saved_array(tmp_path, made).load(), save(tmp_path, images=made).load()
+    for part in ("train", "validation", "test"):
+        assert isinstance(getattr(loaded, part).pictures, InMemory)
+        assert torch.equal(getattr(mapped, part).images, getattr(loaded, part).images)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (images() / 255.0, r"set\.npy: images are float64; save uint8 from 0 to 255"),
+        (images(4, 6), r"images have shape \(4, 6\); N x H x W"),
+        (images(4, 6, 6, 4), r"images have shape \(4, 6, 6, 4\); .* with C = 1 .grey. or 3"),
+        (images()[:0], r"images have shape \(0, 6, 6, 3\), so there is no pixel"),
+        (images(2), "too few images to set some aside; give 3 or more"),
+        (np.array([{}], dtype=object), "holds pickled objects, which could run code"),
+    ],
+)
+def test_a_wrong_npy_file_gives_one_line(tmp_path: Path, array: np.ndarray, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        saved_array(tmp_path, array).load()
+    assert "\n" not in str(caught.value) and str(tmp_path / "set.npy") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[: len(content) // 2], "cannot be read"),
+        (lambda content: b"", "an empty file"),
+        (lambda content: b"plain text", "does not begin as a .npy file does"),
+    ],
+)
+def test_a_broken_npy_file_gives_one_line(tmp_path: Path, damage: Any, message: str) -> None:
+    source = saved_array(tmp_path, images())
+    path = tmp_path / "set.npy"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match=message) as caught:
+        source.load()
+    assert "\n" not in str(caught.value) and "save a uint8 array again" in str(caught.value)
+
+
+def test_an_archive_called_npy_and_no_file(tmp_path: Path) -> None:
+    with (tmp_path / "set.npy").open("wb") as file:
+        np.savez(file, images=images())
+    with pytest.raises(DataError, match=r"is an archive, not one array; give it a name that ends in \.npz"):
+        Npz(Npz.Config(path=tmp_path / "set.npy")).load()
+    with pytest.raises(DataError, match=r"no file at .*none\.npy; give the path of a \.npy file"):
+        Npz(Npz.Config(path=tmp_path / "none.npy")).load()

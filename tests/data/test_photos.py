@@ -37,7 +37,7 @@ def test_counts_and_shapes(size: Any) -> None:
     for part in PARTS:
         images = getattr(data, part).images
         assert images.shape == (COUNTS[part], 3, size, size) and images.dtype == torch.uint8
-    assert data.train.labels is None and data.spec.size == size
+    assert data.train.labels is None and data.spec.size == (size, size)
 
 
 def test_crops_are_the_same_each_time(data: Dataset) -> None:

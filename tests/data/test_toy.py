@@ -13,7 +13,7 @@ def test_parts_are_points_of_two_channels() -> None:
     data = Toy(Toy.Config(n=1_000)).load()
     assert [len(part) for part in (data.train, data.validation, data.test)] == [800, 100, 100]
     assert data.train.images.shape[1:] == (2, 1, 1) and data.train.images.dtype == torch.uint8
-    assert data.spec.model_dump() == {"channels": 2, "size": 1, "classes": 8, "condition": 0}
+    assert data.spec.model_dump() == {"channels": 2, "size": (1, 1), "classes": 8, "condition": 0}
 
 
 def test_the_draw_is_fixed() -> None:

@@ -18,7 +18,6 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from sfumato.config import write_atomic
 from sfumato.data.imageset import from_array, from_folder, from_zip
 from sfumato.errors import SfumatoError
 from sfumato.evaluation import gallery
@@ -28,6 +27,7 @@ from sfumato.evaluation.request import Request
 from sfumato.evaluation.sources import find
 from sfumato.evaluation.statistics import load_statistics, save_statistics
 from sfumato.evaluation.vectors import vectors
+from sfumato.files import write_atomic
 from tests.cases import TINY, call, refused
 from tests.evaluation import Probe, folder, pixels, request
 

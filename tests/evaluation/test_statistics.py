@@ -14,7 +14,6 @@ import safetensors.torch
 import scipy.linalg
 import torch
 
-from sfumato import config
 from sfumato.errors import CapabilityError, DataError, SfumatoError, WeightsError
 from sfumato.evaluation.evaluate import evaluate, sample_of
 from sfumato.evaluation.sources import find
@@ -208,7 +207,7 @@ def test_where_they_cannot_be_written(tmp_path: Path, real: Path, monkeypatch: p
 
     (tmp_path / "s.safetensors").write_bytes(b"older")
     sample = sample_of(find(str(real)), probe())
-    monkeypatch.setattr(config.os, "fsync", full)
+    monkeypatch.setattr("sfumato.files.os.fsync", full)
     for name in ("s.safetensors",):
         with pytest.raises(DataError, match="No space left"):
             save_statistics(sample, probe(), tmp_path / name)

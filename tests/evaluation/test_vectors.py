@@ -13,7 +13,6 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from sfumato import config
 from sfumato.data.imageset import ImageSet, from_array, from_folder
 from sfumato.evaluation import vectors as module
 from sfumato.evaluation.vectors import vectors
@@ -175,7 +174,7 @@ def test_a_full_disk_leaves_no_rubbish(cache: Path, monkeypatch: pytest.MonkeyPa
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(config.os, "fsync", full)
+    monkeypatch.setattr("sfumato.files.os.fsync", full)
     assert torch.equal(vectors(images(), probe()), direct(pixels(21)))
     assert not [path for path in cache.rglob("*") if path.is_file()]
 

@@ -66,7 +66,7 @@ def measure(measured: DistributionMetric, made: Pixels, true: Pixels, batch: int
         for part in images(50, 0, 256, "train").split(batch):
             measured.train(part)
     for m, t in zip(made.split(batch), true.split(batch), strict=True):
-        operator = Nothing(len(m), 8)
+        operator = Nothing(len(m), (8, 8))
         measured.update(m, t, Observation(operator.forward(m.float()), operator, torch.ones_like(operator.known)))
     return measured.scores()
 

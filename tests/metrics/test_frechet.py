@@ -46,7 +46,7 @@ def images(seed: int, n: int = 60, low: int = 0, high: int = 256) -> Tensor:
 def measure(made: Tensor, true: Tensor, batch: int = 1000, replicates: int | None = 20) -> Score:
     measured = Frechet(Frechet.Config(replicates=replicates))
     for m, t in zip(made.split(batch), true.split(batch), strict=True):
-        operator = Nothing(len(m), 8)
+        operator = Nothing(len(m), (8, 8))
         measured.update(m, t, Observation(operator.forward(m.float()), operator, torch.ones_like(operator.known)))
     return measured.compute()
 
@@ -129,6 +129,6 @@ def test_no_and_too_few_images() -> None:
 
 
 def test_it_applies_where_pairs_do_not() -> None:
-    operator = Nothing(2, 8)
+    operator = Nothing(2, (8, 8))
     nothing = Observation(operator.forward(torch.zeros(2, 1, 8, 8)), operator, torch.ones_like(operator.known))
     assert build(parse(Metric, "frechet")).applies(nothing) and not Frechet.paired

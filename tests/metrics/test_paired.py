@@ -13,7 +13,8 @@ from sfumato.images import to_float
 from sfumato.kinds import build, discover, parse
 from sfumato.metrics.base import Metric, PairedMetric, Score, region_mean
 from sfumato.tasks.base import Observation, Operator
-from sfumato.tasks.operators import BlockMean, Masking, Nothing
+from sfumato.tasks.down_sampling import BlockMean
+from sfumato.tasks.operators import Identity, Masking, Nothing
 
 PAIRED = [  # those of one answer; metrics of several have tests of their own
     name
@@ -181,7 +182,7 @@ def test_consistency_of_a_mask_is_the_mean_over_known_pixels() -> None:
 def test_consistency_of_a_smaller_image_is_the_mean_over_its_pixels() -> None:
     made, true, _ = case()
     measured = metric("consistency")
-    measured.update(made, true, observed(true, BlockMean(6, 8, 2)))
+    measured.update(made, true, observed(true, BlockMean(6, (8, 8), 2)))
     blocks = (made.double() - true.double()).view(6, 3, 4, 2, 4, 2).mean(dim=(3, 5)).abs()
     assert measured.compute().samples == pytest.approx(blocks.mean(dim=(1, 2, 3)).tolist(), rel=1e-4)
 
@@ -190,7 +191,14 @@ def test_consistency_of_a_smaller_image_is_the_mean_over_its_pixels() -> None:
 def test_where_nothing_was_observed_pairs_mean_nothing(name: str) -> None:
     _, true, known = case()
     assert metric(name).applies(observed(true, Masking(known)))
-    assert not metric(name).applies(observed(true, Nothing(6, 8)))
+    assert not metric(name).applies(observed(true, Nothing(6, (8, 8))))
+
+
+def test_consistency_asks_nothing_of_what_was_noisy() -> None:
+    _, true, _ = case()
+    exact = observed(true, Identity(6, (8, 8)))
+    assert metric("consistency").applies(exact)
+    assert not metric("consistency").applies(Observation(exact.y, exact.operator, exact.weight, noise=0.1))
 
 
 @pytest.mark.parametrize("name", REGIONAL)

@@ -25,7 +25,7 @@ def noise(*shape: int, seed: int = 0, low: int = 0, high: int = 256) -> Tensor:
 
 def score(made: Tensor, true: Tensor, **settings: Any) -> Score:
     measured = PatchTransport(PatchTransport.Config(**settings))
-    operator = Nothing(len(true), true.shape[-1])
+    operator = Nothing(len(true), (true.shape[-2], true.shape[-1]))
     measured.update(made, true, Observation(torch.empty(len(true), 0), operator, operator.known))
     return measured.compute()
 

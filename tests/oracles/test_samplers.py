@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
+from sfumato.maths.schedules import Cosine, Linear, Schedule
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from sfumato.maths.diffusion import diffuse, eps_from_x_0, posterior, score_from_eps, velocity, x_0_from_velocity
 from sfumato.maths.gaussians import mixture_denoiser, mixture_score
-from sfumato.maths.schedules import Cosine, Linear, Schedule
 from sfumato.samplers.ancestral import Ancestral
 from sfumato.samplers.ddim import DDIM
 from sfumato.streams import stream

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 from diffusers import DDPMScheduler
-
 from sfumato.maths.schedules import Cosine, Linear
 
 

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from sfumato.maths.schedules import Cosine
 from torch import Tensor
 
 from sfumato.kinds import build, discover, parse
-from sfumato.maths.schedules import Cosine
 from sfumato.samplers.base import Sampler
 from sfumato.streams import stream
 

@@ -28,7 +28,7 @@ def rngs(seed: int, n: int) -> list[torch.Generator]:
 
 
 def holes(name: str, seed: int, n: int, size: int, **settings: Any) -> Tensor:
-    return 1 - law(name, **settings).known(rngs(seed, n), n, size)[:, 0]
+    return 1 - law(name, **settings).known(rngs(seed, n), n, (size, size))[:, 0]
 
 
 def sides(hole: Tensor) -> tuple[int, int]:
@@ -40,7 +40,7 @@ def sides(hole: Tensor) -> tuple[int, int]:
 @settings(max_examples=15, deadline=None)
 @given(size=sizes, seed=seeds)
 def test_masks_are_zeros_and_ones(name: str, size: int, seed: int) -> None:
-    known = law(name).known(rngs(seed, 3), 3, size)
+    known = law(name).known(rngs(seed, 3), 3, (size, size))
     assert known.shape == (3, 1, size, size) and known.dtype == torch.float32
     assert set(known.unique().tolist()) <= {0.0, 1.0}
     assert 0 < float(known.mean()) < 1
@@ -67,7 +67,7 @@ def test_box_reaches_both_ends_of_its_range_and_every_border() -> None:
 def test_box_at_the_ends_of_the_uniform_law(size: int) -> None:
     last = 1 - 2.0**-24  # the largest number that torch.rand draws
     u = torch.tensor([[a, b, c, d] for a in (0, last) for b in (0, last) for c in (0, last) for d in (0, last)])
-    for hole in Box(Box.Config()).hole(u, size):
+    for hole in Box(Box.Config()).hole(u, (size, size)):
         height, width = sides(hole)
         assert int(hole.sum()) == height * width
         assert max(round(size / 8), 1) <= min(height, width)
@@ -104,7 +104,7 @@ def test_strokes_cover_their_share_within_a_dab(size: int, seed: int, fraction: 
 
 def test_strokes_never_leave_the_image_unmarked() -> None:
     tiny = Strokes(Strokes.Config(fraction=0.001))
-    assert ((1 - tiny.known(rngs(0, 50), 50, 8)).sum(dim=(1, 2, 3)) >= 1).all()
+    assert ((1 - tiny.known(rngs(0, 50), 50, (8, 8))).sum(dim=(1, 2, 3)) >= 1).all()
 
 
 def test_centre_is_centred() -> None:
@@ -126,8 +126,8 @@ def test_pixels_are_independent() -> None:
 
 @pytest.mark.parametrize("name", LAWS)
 def test_masks_do_not_depend_on_the_batch(name: str) -> None:
-    together = law(name).known(rngs(5, 6), 6, 16)
-    apart = torch.cat([law(name).known([stream(5, "mask", i)], 1, 16) for i in range(6)])
+    together = law(name).known(rngs(5, 6), 6, (16, 16))
+    apart = torch.cat([law(name).known([stream(5, "mask", i)], 1, (16, 16)) for i in range(6)])
     assert torch.equal(together, apart)
 
 
@@ -140,7 +140,7 @@ def test_masks_differ_between_images_and_seeds(name: str) -> None:
 @pytest.mark.parametrize("name", ["box", "pixels", "strokes"])
 def test_one_generator_for_a_batch_has_the_same_law(name: str) -> None:
     n = 1000
-    batch = 1 - law(name).known(stream(0, "mask"), n, 16)[:, 0]
+    batch = 1 - law(name).known(stream(0, "mask"), n, (16, 16))[:, 0]
     single = holes(name, 0, n, 16)
     assert batch.shape == single.shape and not torch.equal(batch, single)
     a, b = batch.mean(dim=(1, 2)), single.mean(dim=(1, 2))
@@ -159,3 +159,59 @@ def test_sides_in_the_wrong_order_are_refused() -> None:
 @pytest.mark.parametrize(("mask", "name"), [("box", "inpainting"), ("strokes", "inpainting-strokes")])
 def test_a_task_names_its_law(mask: str, name: str) -> None:
     assert build(Inpainting.Config(mask=mask)).name == name
+
+
+# Images that are not square
+
+WIDE = (24, 40)
+
+
+@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("size", [(24, 40), (40, 24), (8, 31)])
+def test_masks_of_images_that_are_not_square(name: str, size: tuple[int, int]) -> None:
+    known = law(name).known(rngs(2, 6), 6, size)
+    assert known.shape == (6, 1, *size) and known.dtype == torch.float32
+    assert set(known.unique().tolist()) == {0.0, 1.0}
+    assert all(0 < float(one.mean()) < 1 for one in known)
+    apart = torch.cat([law(name).known([stream(2, "mask", i)], 1, size) for i in range(6)])
+    assert torch.equal(known, apart)
+    assert law(name).known(stream(2, "mask"), 6, size).shape == known.shape
+
+
+def test_a_box_has_its_law_on_each_side() -> None:
+    made = 1 - law("box").known(rngs(0, 600), 600, WIDE)[:, 0]
+    found = [sides(hole) for hole in made]
+    assert all(int(hole.sum()) == height * width for hole, (height, width) in zip(made, found, strict=True))
+    assert {height for height, _ in found} == set(range(3, 13)) and {width for _, width in found} == set(range(5, 21))
+    edges = made.sum(0)
+    assert all(float(edge.sum()) > 0 for edge in (edges[0], edges[-1], edges[:, 0], edges[:, -1]))
+
+
+def test_the_centre_has_the_shape_of_the_image() -> None:
+    hole = 1 - law("centre").known(rngs(0, 1), 1, WIDE)[0, 0]
+    expected = torch.zeros(WIDE)
+    expected[6:18, 10:30] = 1
+    assert torch.equal(hole, expected)
+
+
+def test_a_half_is_one_of_four_sides() -> None:
+    made = 1 - law("half", fraction=0.25).known(rngs(0, 60), 60, WIDE)[:, 0]
+    expected = [torch.zeros(WIDE) for _ in range(4)]
+    expected[0][:, :10], expected[1][:, 30:], expected[2][:6], expected[3][18:] = 1, 1, 1, 1
+    assert {hole.numpy().tobytes() for hole in made} == {hole.numpy().tobytes() for hole in expected}
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.4])
+def test_strokes_cover_their_share_of_a_wide_image_everywhere(fraction: float) -> None:
+    made = 1 - law("strokes", fraction=fraction).known(rngs(0, 200), 200, WIDE)[:, 0]
+    wanted, dab = round(fraction * 24 * 40), math.pi * (24 / 14 + 0.71) ** 2
+    assert all(wanted <= int(hole.sum()) <= wanted + dab for hole in made)
+    touched = made.mean(0)
+    assert float(touched.min()) > 0  # no rows or columns are out of reach
+    thirds = torch.stack([touched[:, :13].mean(), touched[:, 13:27].mean(), touched[:, 27:].mean()])
+    assert float(thirds.max() / thirds.min()) < 1.6
+
+
+def test_pixels_are_lost_at_their_rate_everywhere() -> None:
+    made = 1 - law("pixels", fraction=0.3).known(rngs(0, 400), 400, WIDE)[:, 0]
+    assert float((made.mean(0) - 0.3).abs().max()) < 5 * math.sqrt(0.21 / 400)

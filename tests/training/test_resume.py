@@ -97,7 +97,7 @@ def test_ctrl_c_twice_leaves_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Trainer, "_turn", press)
+    monkeypatch.setattr(Trainer, "_round", press)
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         run.train(settings(), tmp_path / "run", device="cpu", data=data())
@@ -128,7 +128,7 @@ def test_every_round_is_a_good_place_to_stop(
 
     def counting(self: Trainer, *arguments: Any, **named: Any) -> None:
         average(self, *arguments, **named)
-        update = self.ema.update
+        update = self.average.update
 
         def after_round(*values: Any) -> None:
             update(*values)
@@ -136,7 +136,7 @@ def test_every_round_is_a_good_place_to_stop(
             if rounds[0] == stop_after:
                 signal.raise_signal(signal.SIGINT)
 
-        self.ema.update = after_round  # type: ignore[method-assign]
+        self.average.update = after_round  # type: ignore[method-assign]
 
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "__init__", counting)

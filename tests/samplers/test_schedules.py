@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from sfumato.maths.schedules import Linear, Schedule
 
 from sfumato.kinds import build, discover, parse
-from sfumato.maths.schedules import Linear, Schedule
 
 each = pytest.mark.parametrize("name", sorted(discover(Schedule)))
 

@@ -1,0 +1,41 @@
+"""Condition: everything that a network may be told beside noise and time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sfumato.networks.layers import Maps
+
+
+@dataclass(frozen=True)
+class Condition:
+    """An image, a label and a level of noise, each where there is one.
+
+    Example:
+        >>> Condition(label=torch.tensor([1, 2])).pick(slice(0, 1)).label
+        tensor([1])
+    """
+
+    image: Maps | None = None
+    """cat(preview of what was observed, known pixels), or another picture to start from."""
+    label: Int[Tensor, " B"] | None = None
+    """A class; the number of classes itself stands for "not told"."""
+    level: Float[Tensor, " B"] | None = None
+    """How much noise was put into `image` (cascades)."""
+
+    def pick(self, places: slice | Int[Tensor, " M"]) -> Condition:
+        """The condition of some of the images."""
+        image, label, level = (None if part is None else part[places] for part in (self.image, self.label, self.level))
+        return Condition(image, label, level)
+
+    def beside(self, x: Maps) -> Maps:
+        """cat(x, image): what a network sees first."""
+        return x if self.image is None else torch.cat([x, self.image], dim=1)
+
+
+NOTHING = Condition()
+"""Nothing is told."""
