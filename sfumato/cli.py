@@ -263,6 +263,7 @@ def study(
     question = scaled(read_study(file, settings), scale)
     folder = out or Path("runs") / file.stem
     data = build(question.data).load()
+    question = runner.resolve(question, data)  # widths are a part of what a training is known by
     with display.study_bars(question.budget.images, lambda: runner.training_progress(question, folder)):
         path = runner.run(question, folder, device=device, jobs=jobs, data=data, source=file.read_text())
     display.show(results.read_lines(path))

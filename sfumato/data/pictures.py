@@ -110,6 +110,8 @@ class Files:
 
     def read(self, places: Places) -> Pixels:
         chosen = range(len(self.paths))[places] if isinstance(places, slice) else places.tolist()
+        if not chosen:
+            return torch.zeros(0, *self.shape, dtype=torch.uint8)
         return torch.stack([self.decode(self.paths[i]) for i in chosen])
 
 
@@ -158,5 +160,5 @@ def everything(pictures: Pictures) -> Pixels:
     """All images as one tensor; without a copy where they lie in memory."""
     if isinstance(pictures, InMemory):
         return pictures.pixels
-    starts = range(0, len(pictures), AT_ONCE)
+    starts = range(0, max(len(pictures), 1), AT_ONCE)
     return torch.cat([pictures.read(slice(start, start + AT_ONCE)) for start in starts])

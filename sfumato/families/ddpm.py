@@ -174,8 +174,9 @@ class DDPM(Family, Denoises, Likelihood):
     def log_prob(self, x: Images, condition: Condition, rng: Rngs) -> Float[Tensor, " B"]:
         """The discrete bound of Ho et al. (2020), equation 5, in nats, each step with the variance beta-tilde.
 
-        -KL(q(x_1 | x_0) | N(0, spread^2)) - sum over steps of (snr(s) - snr(t)) / 2 |x_0 - x_0-hat(x_t, t)|^2 
-        + log N(x_0; x_0-hat, beta_1), the sum estimated at one random step in each sixteenth of the walk (Kingma et al., 2021, for its form).
+        -KL(q(x_1 | x_0) | N(0, spread^2)) - sum over steps of (snr(s) - snr(t)) / 2 |x_0 - x_0-hat(x_t, t)|^2
+        + log N(x_0; x_0-hat, beta_1), the sum estimated at one random step in each
+        sixteenth of the walk (Kingma et al., 2021, for its form).
         """
         schedule, d = self.schedule, self.spec.dimensions
         T = schedule.grid or 1000

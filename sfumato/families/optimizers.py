@@ -126,6 +126,8 @@ class SGD(Optimizer):
 
     class Config(Rate):
         kind: Literal["sgd"] = "sgd"
+        lr: float = Field(default=0.1, gt=0.0)
+        """Learning rate after the warm-up; larger than Adam's, whose steps do not grow with the gradient."""
         momentum: Share = 0.0
         """Share of the last step that is kept."""
 

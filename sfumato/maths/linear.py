@@ -18,8 +18,8 @@ def conjugate_gradients(
 
     Example:
         >>> d = torch.tensor([[1.0, 2.0, 4.0]])
-        >>> conjugate_gradients(lambda x: d * x, torch.ones(1, 3)).tolist()
-        [[1.0, 0.5, 0.25]]
+        >>> [round(x, 3) for x in conjugate_gradients(lambda x: d * x, torch.ones(1, 3))[0].tolist()]
+        [1.0, 0.5, 0.25]
     """
 
     def dot(u: Tensor, v: Tensor) -> Tensor:

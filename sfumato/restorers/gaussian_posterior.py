@@ -20,7 +20,7 @@ class GaussianPosterior(Restorer):
     """x ~ p(x | y) or E[x | y], exactly, then clamped to [-1, 1] in agreement with y."""
 
     needs: ClassVar[type | None] = Posterior
-    trains_on: ClassVar[Literal["tasks", "generation"]] = "generation"
+    trains_on_tasks: ClassVar[bool] = False
 
     class Config(Strict):
         kind: Literal["gaussian_posterior"] = "gaussian_posterior"

@@ -20,6 +20,7 @@ from sfumato.config import Strict
 from sfumato.kinds import Kind
 from sfumato.maths.diffusion import Coefficient
 
+FEW = (0.01, 0.05, 0.2, 0.5, 0.8)  # betas of a walk of five steps, for trying
 FINE = 4096  # places at which a schedule without a grid is looked at, to invert it
 
 
@@ -196,13 +197,15 @@ class Betas(Grid):
 
     class Config(Steps):
         kind: Literal["betas"] = "betas"
-        betas: tuple[float, ...] = Field(min_length=2)
-        """beta_1 to beta_T; T is their number."""
+        steps: int = Field(default=5, ge=2)
+        """The number of betas."""
+        betas: tuple[float, ...] = Field(default=FEW, min_length=2)
+        """beta_1 to beta_T; T is their number, whatever `steps` says."""
 
         @model_validator(mode="before")
         @classmethod
         def _counted(cls, values: Any) -> Any:
-            return {**values, "steps": len(values.get("betas", ()))} if isinstance(values, dict) else values
+            return {**values, "steps": len(values.get("betas", FEW))} if isinstance(values, dict) else values
 
         @model_validator(mode="after")
         def _inside(self) -> Betas.Config:

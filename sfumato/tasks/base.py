@@ -19,7 +19,7 @@ from torch import Tensor
 from sfumato.config import Strict
 from sfumato.data.base import DataSpec
 from sfumato.data.pictures import Places
-from sfumato.errors import CapabilityError, DataError
+from sfumato.errors import CapabilityError, DataError, ShapeError
 from sfumato.images import Images, Known, Size
 from sfumato.kinds import Kind
 from sfumato.maths.linear import conjugate_gradients
@@ -203,6 +203,9 @@ class Task(Kind, ABC, root=True):
         if self.paired:
             if inputs is None:
                 raise DataError(f"{self.name} needs pairs of pictures; use a source that gives them, such as pairs")
+            if inputs.shape != x.shape:
+                given, wanted = tuple(inputs.shape), tuple(x.shape)
+                raise ShapeError(f"inputs of shape {given} are paired with images of shape {wanted}; make them agree")
             return Observation(inputs, operator, weight)
         y = operator.forward(x)
         if self.noise > 0:

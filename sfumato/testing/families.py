@@ -45,8 +45,8 @@ def check_family(kind: str | Strict, spec: DataSpec | Sequence[DataSpec] | None 
     """A family trains, samples, reloads and answers as every other one does.
 
     Held for grey, colour, 2-channel 1 x 1 and oblong images (those that the family accepts; all that you name): settings
-    survive JSON; building, losses and sampling leave torch's global generator alone; each turn moves the player's own weights and
-    nobody else's; each task trains, twice to the same bits; a loss that is not finite raises DivergedError; `sample` gives
+    survive JSON; building, losses and sampling leave torch's global generator alone; each turn moves the player's own weights
+    and nobody else's; each task trains, twice to the same bits; a loss that is not finite raises DivergedError; `sample` gives
     finite float32 in [-1, 1] of the right shape and the same bits for an equal rng and n (not for another n); the deployed
     state in a fresh family samples the same bits; every restorer that fits the family answers.
 

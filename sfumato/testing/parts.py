@@ -36,6 +36,8 @@ def pictures(n: int, channels: int, size: Size | int) -> Pixels:
     """Smooth random pictures of middling brightness, so that noise can be added without clipping."""
     rows, columns = (size, size) if isinstance(size, int) else size
     coarse = torch.rand(n, channels, max(rows // 4, 1), max(columns // 4, 1), generator=stream(0, "picture", rows))
+    # Squared, so that half of the pixels are not above and half below the middle: a median would have nothing to learn.
+    coarse = coarse.square()
     return (60 + 130 * F.interpolate(coarse, size=(rows, columns), mode="bilinear")).round().byte()
 
 

@@ -25,6 +25,7 @@ SMALL = DataSpec(channels=1, size=8)
 REQUIRED: dict[str, Any] = {
     "folder": {"path": "."},
     "npz": {"path": "a.npz"},
+    "pairs": {"inputs": "inputs", "targets": "targets"},
     "classifier": {"data": "digits"},
 }  # settings that have no default
 QUICK: dict[str, Any] = {"frechet": {"features": {"kind": "lite0", "layer": "b4"}, "replicates": 4}}
@@ -131,6 +132,12 @@ def settings_of(kind: str, folder: Path) -> dict[str, Any]:
             for i in range(count):
                 Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / part / f"{i}.png")
         return {"path": str(folder), "size": 8}
+    if kind == "pairs":
+        for side in ("inputs", "targets"):
+            (folder / side).mkdir()
+            for i in range(40):
+                Image.new("RGB", (10, 8), (6 * i, 10, 20 * (side == "inputs"))).save(folder / side / f"{i}.png")
+        return {side: str(folder / side) for side in ("inputs", "targets")} | {"size": 8}
     if kind == "npz":
         images = rng.integers(0, 256, (40, 8, 8), dtype=np.uint8)
         np.savez(folder / "a.npz", images=images[:30], test_images=images[30:])
