@@ -42,6 +42,7 @@ class Ancestral(Sampler):
         if trained and told.step_variance is not None:
             return mean + told.step_variance.sqrt() * noise_like(mean, rng)
         variance = schedule.variance(t, s)
-        if trained and self.config.variance == "beta":
+        every = self.config.steps is None or self.config.steps >= (schedule.grid or 0)
+        if trained and every and self.config.variance == "beta":
             variance = at_t[1] ** 2 - (at_t[0] / at_s[0] * at_s[1]) ** 2
         return mean + math.sqrt(max(variance, 0.0)) * noise_like(mean, rng)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from sfumato.maths.resample import cubic_kernel, cubic_matrix
 from sfumato.tasks.base import Operator
-from sfumato.tasks.operators import BlockMean, CubicDown, Masking, Nothing
+from sfumato.tasks.down_sampling import BlockMean, CubicDown
+from sfumato.tasks.operators import Masking, Nothing
 
 
 def mask(size: int, n: int = 1) -> Tensor:
@@ -21,28 +22,31 @@ def mask(size: int, n: int = 1) -> Tensor:
 OPERATORS: dict[str, Callable[[int], Operator]] = {
     "mask of 4": lambda n: Masking(mask(4).expand(n, 1, 4, 4)),
     "mask of 5": lambda n: Masking(mask(5).expand(n, 1, 5, 5)),
-    "mean by 2": lambda n: BlockMean(n, 6, 2),
-    "mean by 3": lambda n: BlockMean(n, 6, 3),
-    "cubic by 2": lambda n: CubicDown(n, 8, 2),
-    "cubic by 4": lambda n: CubicDown(n, 8, 4),
-    "nothing": lambda n: Nothing(n, 4),
+    "mean by 2": lambda n: BlockMean(n, (6, 6), 2),
+    "mean by 3": lambda n: BlockMean(n, (6, 6), 3),
+    "cubic by 2": lambda n: CubicDown(n, (8, 8), 2),
+    "cubic by 4": lambda n: CubicDown(n, (8, 8), 4),
+    "mean by 2, oblong": lambda n: BlockMean(n, (4, 6), 2),
+    "cubic by 2, oblong": lambda n: CubicDown(n, (8, 6), 2),
+    "nothing": lambda n: Nothing(n, (4, 4)),
 }
 each = pytest.mark.parametrize("name", OPERATORS)
 
 
-def images(n: int, size: int, channels: int = 3) -> Tensor:
-    return torch.rand(n, channels, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
+def images(n: int, size: int | tuple[int, int], channels: int = 3) -> Tensor:
+    rows, columns = (size, size) if isinstance(size, int) else size
+    return torch.rand(n, channels, rows, columns, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 def matrices(make: Callable[[int], Operator]) -> tuple[np.ndarray, np.ndarray]:
     """A and A+ as matrices, one unit image and one unit measurement a column."""
-    size = make(1).known.shape[-1]
-    units = torch.eye(size * size).view(-1, 1, size, size)
+    rows, columns = make(1).size
+    units = torch.eye(rows * columns).view(-1, 1, rows, columns)
     a = make(len(units)).forward(units)
     small = a.shape[2:]
     a = a.flatten(1).T
     if a.shape[0] == 0:
-        return a.double().numpy(), np.zeros((size * size, 0))
+        return a.double().numpy(), np.zeros((rows * columns, 0))
     units = torch.eye(small.numel()).view(-1, 1, *small)
     return a.double().numpy(), make(len(units)).pinv(units).flatten(1).T.double().numpy()
 
@@ -63,7 +67,7 @@ def test_the_four_conditions_of_moore_and_penrose(name: str) -> None:
 @each
 def test_project_agrees_and_changes_no_more_than_it_must(name: str) -> None:
     operator = OPERATORS[name](2)
-    size = operator.known.shape[-1]
+    size = operator.size
     true, x = images(2, size), images(2, size).flip(0, 2)
     y = operator.forward(true)
     made = operator.project(x, y)
@@ -71,7 +75,7 @@ def test_project_agrees_and_changes_no_more_than_it_must(name: str) -> None:
     torch.testing.assert_close(operator.project(made, y), made, atol=3e-6, rtol=0)
     # The nearest such image: what was changed is orthogonal to the null space of A.
     a, _ = matrices(OPERATORS[name])
-    null = np.eye(size * size) - np.linalg.pinv(a, rcond=1e-5) @ a
+    null = np.eye(size[0] * size[1]) - np.linalg.pinv(a, rcond=1e-5) @ a
     change = (made - x).flatten(2).double().numpy()
     np.testing.assert_allclose(change @ null, 0.0, atol=1e-5)
 
@@ -88,7 +92,7 @@ def test_masks_keep_known_pixels_and_nothing_else() -> None:
 def test_block_mean_is_scikit_image_s(scale: int) -> None:
     x = images(2, 8)
     theirs = downscale_local_mean(x.numpy(), (1, 1, scale, scale))
-    np.testing.assert_allclose(BlockMean(2, 8, scale).forward(x).numpy(), theirs, atol=1e-6)
+    np.testing.assert_allclose(BlockMean(2, (8, 8), scale).forward(x).numpy(), theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize(("large", "small"), [(8, 4), (16, 4), (32, 8), (33, 11), (24, 16), (64, 1)])
@@ -98,7 +102,7 @@ def test_cubic_is_pillow_s(large: int, small: int) -> None:
     theirs = np.asarray(Image.fromarray(x).resize((small, small), Image.Resampling.BICUBIC))
     np.testing.assert_allclose(d @ x @ d.T, theirs, atol=3e-6)
     if large % small == 0 and small > 1:
-        made = CubicDown(1, large, large // small).forward(torch.from_numpy(x)[None, None])
+        made = CubicDown(1, (large, large), large // small).forward(torch.from_numpy(x)[None, None])
         np.testing.assert_allclose(made[0, 0].numpy(), theirs, atol=5e-6)
 
 

@@ -15,7 +15,8 @@ from sfumato.kinds import build, discover, parse
 from sfumato.restorers.base import Enlarger, Filler, Restorer
 from sfumato.streams import stream
 from sfumato.tasks.base import Observation, region_weight
-from sfumato.tasks.operators import BlockMean, Masking
+from sfumato.tasks.down_sampling import BlockMean
+from sfumato.tasks.operators import Masking
 
 FILLERS = [name for name, kind in discover(Restorer).items() if issubclass(kind, Filler)]
 ENLARGERS = [name for name, kind in discover(Restorer).items() if issubclass(kind, Enlarger)]
@@ -121,7 +122,7 @@ def test_opencv_called_directly(name: str, flag: int, channels: int) -> None:
 
 
 def enlarged(name: str, y: Tensor, scale: int) -> Tensor:
-    operator = BlockMean(len(y), y.shape[-1] * scale, scale)
+    operator = BlockMean(len(y), (y.shape[-2] * scale, y.shape[-1] * scale), scale)
     observation = Observation(y, operator, torch.ones_like(operator.known))
     return build(parse(Restorer, name)).restore(observation, rng=stream(0, "sample"))
 

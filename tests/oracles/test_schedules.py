@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from sfumato.maths.schedules import Cosine, Linear
+
+from sfumato.samplers.schedules import Cosine, Linear
 
 
 @pytest.mark.parametrize("steps", [50, 1000])
