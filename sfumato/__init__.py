@@ -45,6 +45,11 @@ _PUBLIC = {
 __all__ = ["__version__", *_PUBLIC]
 
 
+def __dir__() -> list[str]:
+    """The public names, whether they were used yet or not."""
+    return sorted({*globals(), *_PUBLIC})
+
+
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `import sfumato` costs nothing."""
     if name not in _PUBLIC:

@@ -10,6 +10,9 @@ import importlib
 import os
 import pkgutil
 import sys
+import warnings
+from functools import cache
+from importlib.metadata import entry_points
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import PlainValidator
@@ -62,7 +65,21 @@ def discover(root: type[Kind]) -> dict[str, type[Kind]]:
     package = importlib.import_module(root.__module__.rpartition(".")[0])
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         importlib.import_module(module.name)
+    installed()
     return dict(sorted(root.kinds.items()))
+
+
+@cache
+def installed() -> tuple[str, ...]:
+    """Import what installed packages offer in the entry-point group `sfumato.kinds`; one that fails warns and is left out."""
+    found = []
+    for point in entry_points(group="sfumato.kinds"):
+        try:
+            point.load()
+            found.append(point.name)
+        except Exception as error:  # somebody else's package may fail in any way, and is no reason to stop
+            warnings.warn(f"the kinds of {point.name} ({point.value}) cannot be imported: {error}", stacklevel=2)
+    return tuple(found)
 
 
 def find(root: type[Kind], name: str) -> type[Kind]:

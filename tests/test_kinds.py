@@ -119,3 +119,19 @@ def test_only_a_kind_s_config_can_be_built() -> None:
 def test_slots_take_configs_names_and_tables() -> None:
     assert Inpainting.Config().mask == Box.Config()
     assert Inpainting.Config(mask="centre") == Inpainting.Config(mask=Centre.Config()) != Inpainting.Config()
+
+
+def test_installed_packages_offer_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    from sfumato import kinds
+
+    good = EntryPoint("good", "json:dumps", "sfumato.kinds")
+    bad = EntryPoint("bad", "no_such_module_anywhere", "sfumato.kinds")
+    monkeypatch.setattr(kinds, "entry_points", lambda group: [good, bad] if group == "sfumato.kinds" else [])
+    kinds.installed.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=r"the kinds of bad \(no_such_module_anywhere\) cannot be imported"):
+            assert kinds.installed() == ("good",)
+    finally:
+        kinds.installed.cache_clear()
