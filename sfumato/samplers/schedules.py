@@ -64,6 +64,8 @@ class Schedule(Kind, ABC, root=True):
         """x_t from x_s for s < t: alpha_t / alpha_s x_s + sqrt(sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2) eps."""
         ratio = self.alpha(t) / self.alpha(s)
         spread = (self.sigma(t) ** 2 - (ratio * self.sigma(s)) ** 2).clamp(min=0).sqrt()
+        if ratio.ndim == 1:  # a time an image
+            ratio, spread = (part.view(-1, *[1] * (x_s.ndim - 1)) for part in (ratio, spread))
         return ratio.to(x_s.dtype) * x_s + spread.to(x_s.dtype) * eps
 
     @property
