@@ -135,12 +135,15 @@ class Family(Kind, nn.Module, ABC, root=True):
     """Networks, objectives and a way to draw, built from settings and a `DataSpec` alone."""
 
     labelled: bool = False
-    """Whether the networks hear labels; set by `build`."""
+    """Whether the networks hear labels; a setting `labels` turns it on."""
 
     def __init__(self, config: Strict, spec: DataSpec):
         super().__init__()
         self.config: Any = config
         self.spec = spec
+        self.labelled = self.labelled or bool(getattr(config, "labels", False))
+        if self.labelled and not spec.classes:
+            raise ConfigError("labels = true needs data with labels; this data has none")
         self.check_size(spec.size)
         self.build()
 

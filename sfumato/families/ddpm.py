@@ -16,7 +16,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sfumato.config import Strict
-from sfumato.errors import ConfigError
 from sfumato.families.base import (
     Batch,
     Denoises,
@@ -93,9 +92,6 @@ class DDPM(Family, Denoises, Likelihood):
         self.schedule: Schedule = build(self.config.schedule)
         self.prediction: Prediction = build(self.config.prediction)
         self.sampler: Sampler = build(self.config.sampler)
-        self.labelled = self.config.labels
-        if self.labelled and not self.spec.classes:
-            raise ConfigError("labels = true needs data with labels; this data has none")
         slot: DenoisingNetwork = build(self.config.network)
         labels = self.spec.classes + 1 if self.labelled else 0
         self.network: nn.Module = slot.network(self.spec, self.config.width, labels)

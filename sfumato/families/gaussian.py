@@ -75,9 +75,6 @@ class Gaussian(Family, Likelihood, Posterior):
 
     def build(self) -> None:
         """N(0, I), until it is fitted."""
-        self.labelled = self.config.labels
-        if self.labelled and not self.spec.classes:
-            raise ConfigError("labels = true needs data with labels; this data has none")
         count, d = self.spec.classes + 1 if self.labelled else 1, self.spec.dimensions  # the last is of all images
         self.register_buffer("means", torch.zeros(count, d))
         self.register_buffer("covariances", torch.eye(d).repeat(count, 1, 1))

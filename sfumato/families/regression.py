@@ -13,7 +13,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sfumato.config import Strict
-from sfumato.errors import ConfigError
 from sfumato.families.adversaries import Adversaries, Modern
 from sfumato.families.base import Batch, Family, Objective, Player, Stage, Terms, weighted_mean, weights
 from sfumato.families.optimizers import AdamW, Optimizer
@@ -54,10 +53,7 @@ class Regression(Family):
     def build(self) -> None:
         """The generator, and one vector for it that is learnt."""
         config = self.config
-        self.labelled = config.labels
         classes = self.spec.classes if self.labelled else 0
-        if self.labelled and not classes:
-            raise ConfigError("labels = true needs data with labels; this data has none")
         slot: Adversaries = build(config.network)
         self.generator: nn.Module = slot.generator(self.spec, config.width, config.latent, classes)
         self.start = nn.Embedding(1, config.latent)

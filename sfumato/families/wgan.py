@@ -14,7 +14,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sfumato.config import Strict
-from sfumato.errors import ConfigError
 from sfumato.families.adversaries import Adversaries, Modern
 from sfumato.families.base import (
     Batch,
@@ -78,10 +77,7 @@ class WGAN(Family, Decodes):
         """Both networks, the critic wrapped by its Lipschitz slot."""
         networks: Adversaries = build(self.config.network)
         self.lipschitz: Lipschitz = build(self.config.lipschitz)
-        self.labelled = self.config.labels
         classes = self.spec.classes if self.labelled else 0
-        if self.labelled and not classes:
-            raise ConfigError("labels = true needs data with labels; this data has none")
         self.generator: nn.Module = networks.generator(self.spec, self.config.width, self.config.latent, classes)
         critic = networks.critic(self.spec, self.config.critic_width or self.config.width, classes)
         self.critic: nn.Module = self.lipschitz.wrap(critic)

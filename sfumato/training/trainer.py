@@ -222,9 +222,8 @@ class Trainer:
     def _compile(self) -> None:
         if self.budget.compile:
             backend = self.budget.compile if isinstance(self.budget.compile, str) else "inductor"
-            for (
-                module
-            ) in self.family.deployed():  # not the critic: torch.compile has no second derivative for its penalty
+            # Not the critic: torch.compile has no second derivative for its penalty.
+            for module in self.family.deployed():
                 for part in module.children() if module is self.family else [module]:
                     part.compile(backend=backend)
 
