@@ -183,8 +183,6 @@ class PairedMetric(Metric, ABC, abstract=True):
         n = len(defined)
         if n == 0:
             raise ShapeError(f"{self.label} has no image to look at; give at least one with pixels to be made")
-        mean = float(defined.mean())
-        half = Z95 * float(defined.std()) / math.sqrt(n) if n > 1 else None
         card: dict[str, Any] = {"what": (type(self).__doc__ or "").split("\n")[0], "region": self.region}
         card |= {
             "interval": "normal, over images",
@@ -192,18 +190,27 @@ class PairedMetric(Metric, ABC, abstract=True):
             "undefined_images": len(values) - n,
             **self.about(),
         }
-        return Score(
-            label=self.label,
-            value=mean,
-            low=None if half is None else mean - half,
-            high=None if half is None else mean + half,
-            n=n,
-            better=self.better,
-            unit=self.unit,
-            samples=[float(f"{v:.6g}") for v in defined.tolist()],
-            resampled="images",
-            card=card,
-        )
+        return mean_score(self.label, defined, self.unit, card, self.better)
+
+
+def mean_score(
+    label: str, values: Float64[Tensor, " n"], unit: str, card: dict[str, Any], better: Literal["lower", "higher"]
+) -> Score:
+    """A figure that is a mean over images, with a normal interval over them: mean +- 1.96 sd / sqrt(n)."""
+    n, mean = len(values), float(values.mean())
+    half = Z95 * float(values.std()) / math.sqrt(n) if n > 1 else None
+    return Score(
+        label=label,
+        value=mean,
+        low=None if half is None else mean - half,
+        high=None if half is None else mean + half,
+        n=n,
+        better=better,
+        unit=unit,
+        samples=[float(f"{value:.6g}") for value in values.tolist()],
+        resampled="images",
+        card=card,
+    )
 
 
 def edge(known: Float64[Tensor, "B 1 H W"], width: int) -> Float64[Tensor, "B 1 H W"]:

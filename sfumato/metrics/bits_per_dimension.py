@@ -14,8 +14,7 @@ from sfumato.data.base import Split
 from sfumato.errors import ShapeError
 from sfumato.families.base import Likelihood
 from sfumato.images import PEAK, Images, Pixels, to_float
-from sfumato.maths.student import Z95
-from sfumato.metrics.base import Metric, Score
+from sfumato.metrics.base import Metric, Score, mean_score
 from sfumato.streams import stream
 from sfumato.tasks.base import Observation
 
@@ -71,26 +70,11 @@ class BitsPerDimension(Metric):
             x = dequantised(pixels.to(family.device), rng)
             values.append(bits(family.log_prob(x, family.condition(None, told), rng).double(), family.spec.dimensions))
         found: Float64[Tensor, " N"] = torch.cat(values).cpu()
-        n, mean = len(found), float(found.mean())
-        half = Z95 * float(found.std()) / math.sqrt(n) if n > 1 else None
         card = {
             "what": "-log2 of the density of uniformly dequantised pixels, a level of 255 as unit, over d",
             "bound": "exact" if family.exact else "an upper bound",
         }
-        return [
-            Score(
-                label=self.label,
-                value=mean,
-                low=None if half is None else mean - half,
-                high=None if half is None else mean + half,
-                n=n,
-                better=self.better,
-                unit=self.unit,
-                samples=[float(f"{value:.6g}") for value in found.tolist()],
-                resampled="images",
-                card=card,
-            )
-        ]
+        return [mean_score(self.label, found, self.unit, card, self.better)]
 
 
 def bits(log_prob: Float64[Tensor, " B"], dimensions: int) -> Float64[Tensor, " B"]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
@@ -19,7 +18,7 @@ from sfumato.features.lite0 import Lite0
 from sfumato.images import Pixels
 from sfumato.kinds import choice
 from sfumato.maths.moments import Moments
-from sfumato.metrics.base import Z95, Metric, Score
+from sfumato.metrics.base import Metric, Score, mean_score
 from sfumato.streams import stream
 from sfumato.tasks.base import Observation
 
@@ -167,24 +166,10 @@ class DistributionMetric(Metric, abstract=True):
         values: Float64[Tensor, " n"] | Bool[Tensor, " n"],
         unit: str,
         card: dict[str, Any],
-        better: str = "higher",
+        better: Literal["lower", "higher"] = "higher",
     ) -> Score:
         """A figure that is a mean over images, with a normal interval over them."""
-        values = values.double().cpu()
-        n, mean = len(values), float(values.mean())
-        half = Z95 * float(values.std()) / math.sqrt(n) if n > 1 else None
-        return Score(
-            label=label,
-            value=mean,
-            low=None if half is None else mean - half,
-            high=None if half is None else mean + half,
-            n=n,
-            better=better,  # type: ignore[arg-type]
-            unit=unit,
-            samples=[float(f"{value:.6g}") for value in values.tolist()],
-            resampled="images",
-            card=card,
-        )
+        return mean_score(label, values.double().cpu(), unit, card, better)
 
 
 def canonical(vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

@@ -33,6 +33,11 @@ class Average(Kind, ABC, root=True):
     def decay(self, images: int, new: int) -> float:
         """How much of the old average stays after `new` more images of `images` in all."""
 
+    @classmethod
+    @abstractmethod
+    def words(cls, config: Any) -> str:
+        """What a card says the weights are; from settings alone, since an average copies the weights."""
+
     @final
     def follow(self, family: Family) -> None:
         """Look at the family's weights, which may have grown; new ones begin as they are, known ones keep their average."""
@@ -82,7 +87,8 @@ class Last(Average):
         """0."""
         return 0.0
 
-    def __str__(self) -> str:
+    @classmethod
+    def words(cls, config: Any) -> str:
         return "the last ones"
 
 
@@ -102,8 +108,9 @@ class HalfLife(Average):
         """0.5^(new / (share images))."""
         return float(0.5 ** (new / max(self.config.share * images, 1e-9)))
 
-    def __str__(self) -> str:
-        return f"running averages (half-life {self.config.share:.0%} of the images seen)"
+    @classmethod
+    def words(cls, config: Any) -> str:
+        return f"running averages (half-life {config.share:.0%} of the images seen)"
 
 
 class Constant(Average):
@@ -121,5 +128,6 @@ class Constant(Average):
         rounds = images / max(new, 1)
         return float(min(self.config.decay, (1 + rounds) / (10 + rounds)) if self.config.rise else self.config.decay)
 
-    def __str__(self) -> str:
-        return f"running averages (decay {self.config.decay:g} a round)"
+    @classmethod
+    def words(cls, config: Any) -> str:
+        return f"running averages (decay {config.decay:g} a round)"

@@ -222,7 +222,7 @@ def card(run: Run) -> str:
     """A model card in Markdown: what it is, what it was trained on, what it cost, what it must not be used for."""
     config, ledger = run.config, run.ledger
     tasks = ", ".join(str(task.kind) for task in config.tasks)
-    average = build(config.budget.average, run.family)
+    average = config.budget.average.owner.words(config.budget.average)
     turns = ", ".join(f"{name} {count:,}" for name, count in ledger.turns.items())
     return f"""# {config.family.kind} for {tasks}
 
