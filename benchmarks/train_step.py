@@ -21,7 +21,7 @@ from sfumato.data.base import DataSpec, Split
 from sfumato.families.base import parameter_count
 from sfumato.families.ddpm import DDPM
 from sfumato.streams import stream
-from sfumato.studies.parity import fit_width
+from sfumato.studies.parity import fit_parameters
 from sfumato.tasks.generation import Generation
 from sfumato.training.run import make_family
 from sfumato.training.trainer import Budget, Trainer
@@ -87,7 +87,7 @@ def peer(images: torch.Tensor, channels: tuple[int, ...], fast: bool) -> tuple[C
 def ours(images: torch.Tensor, parameters: int) -> tuple[Callable[[], None], int]:
     """STEPS turns of our trainer with the default DDPM at the same number of parameters."""
     spec = DataSpec(channels=3, size=32)
-    family = make_family(fit_width(DDPM.Config(), spec, parameters, 0.02), spec, 0)
+    family = make_family(fit_parameters(DDPM.Config(), spec, parameters, 0.02), spec, 0)
     task = Generation(Generation.Config())
 
     def work() -> None:

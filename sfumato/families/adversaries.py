@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, Literal
 
+from pydantic import Field
 from torch import nn
 
 from sfumato.config import Strict
@@ -15,13 +16,18 @@ from sfumato.networks import convnet, published
 
 
 class Adversaries(Kind, ABC, root=True):
-    """Builds G(z, condition) and C(x, condition); `classes` is 0 where no label is told."""
+    """Builds G(z, condition) and C(x, condition); `classes` is 0 where no label is told.
+
+    `embedding` is the length of the vector that tells every block of G about z; left out, z itself is told.
+    """
 
     def __init__(self, config: Strict):
         self.config: Any = config
 
     @abstractmethod
-    def generator(self, spec: DataSpec, width: float, latent: int, classes: int = 0) -> nn.Module:
+    def generator(
+        self, spec: DataSpec, width: float, latent: int, classes: int = 0, embedding: int | None = None
+    ) -> nn.Module:
         """A module (z [B, latent], Condition) -> images."""
 
     @abstractmethod
@@ -34,14 +40,19 @@ class Modern(Adversaries):
 
     class Config(Strict):
         kind: Literal["residual"] = "residual"
+        grain: int | None = Field(default=None, ge=1)
+        """Channels are rounded to multiples of this; left out, of 8, or of 16 from 32 on."""
 
-    def generator(self, spec: DataSpec, width: float, latent: int, classes: int = 0) -> nn.Module:
+    def generator(
+        self, spec: DataSpec, width: float, latent: int, classes: int = 0, embedding: int | None = None
+    ) -> nn.Module:
         """A U-Net on the condition, or a decoder of z where there is none."""
-        return convnet.Generator(latent, spec.channels, spec.condition, spec.size, width, classes)
+        grain = self.config.grain
+        return convnet.Generator(latent, spec.channels, spec.condition, spec.size, width, classes, embedding, grain)
 
     def critic(self, spec: DataSpec, width: float, classes: int = 0) -> nn.Module:
         """Strided residual stages."""
-        return convnet.Critic(spec.channels + spec.condition, spec.size, width, classes)
+        return convnet.Critic(spec.channels + spec.condition, spec.size, width, classes, grain=self.config.grain)
 
 
 class Published(Adversaries):
@@ -53,9 +64,15 @@ class Published(Adversaries):
     class Config(Strict):
         kind: Literal["published"] = "published"
 
-    def generator(self, spec: DataSpec, width: float, latent: int, classes: int = 0) -> nn.Module:
+    def generator(
+        self, spec: DataSpec, width: float, latent: int, classes: int = 0, embedding: int | None = None
+    ) -> nn.Module:
         """Section 4.1.2's generator; its last block has `width` channels."""
         _unlabelled(classes)
+        if embedding:
+            raise ConfigError(
+                "paper 000's generator is told z itself; leave `embedding` out, or set network = 'residual'"
+            )
         return published.Generator(latent, spec.channels, spec.condition, spec.size, width)
 
     def critic(self, spec: DataSpec, width: float, classes: int = 0) -> nn.Module:

@@ -61,7 +61,9 @@ class DDPM(Family, Denoises, Likelihood):
     class Config(Strict):
         kind: Literal["ddpm"] = "ddpm"
         width: float = Field(default=32, gt=0)
-        """Channels of the widest map; the knob that parity turns."""
+        """Channels of the widest map; parity solves for it."""
+        embedding: int | None = Field(default=None, ge=4)
+        """Length of the vector that tells every block the time; parity's fine knob. Left out: four times the width."""
         network: Annotated[Any, choice(DenoisingNetwork, "unet")] = Modern.Config()
         """unet (modern) or published (paper 000)."""
         schedule: Annotated[Any, choice(Schedule, "cosine")] = Cosine.Config()
@@ -94,7 +96,7 @@ class DDPM(Family, Denoises, Likelihood):
         self.sampler: Sampler = build(self.config.sampler)
         slot: DenoisingNetwork = build(self.config.network)
         labels = self.spec.classes + 1 if self.labelled else 0
-        self.network: nn.Module = slot.network(self.spec, self.config.width, labels)
+        self.network: nn.Module = slot.network(self.spec, self.config.width, labels, self.config.embedding)
 
     def players(self, stage: Stage) -> Sequence[Player]:
         """One player, one loss."""

@@ -27,8 +27,11 @@ class DenoisingNetwork(Kind, ABC, root=True):
         self.config: Any = config
 
     @abstractmethod
-    def network(self, spec: DataSpec, width: float, labels: int = 0) -> nn.Module:
-        """A module (x_t, time in [0, 1], Condition) -> maps of the shape of x_t; `labels` counts "not told" as one."""
+    def network(self, spec: DataSpec, width: float, labels: int = 0, embedding: int | None = None) -> nn.Module:
+        """A module (x_t, time in [0, 1], Condition) -> maps of the shape of x_t; `labels` counts "not told" as one.
+
+        `embedding` is the length of the vector that tells every block the time; left out, the network chooses.
+        """
 
 
 class TimedUNet(nn.Module):
@@ -61,10 +64,12 @@ class Modern(DenoisingNetwork):
         """Levels whose longer side is at most so many pixels attend; 0 for none."""
         dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
         """Share of activations dropped inside a block."""
+        grain: int | None = Field(default=None, ge=1)
+        """Channels are rounded to multiples of this; left out, of 8, or of 16 from 32 on."""
 
-    def network(self, spec: DataSpec, width: float, labels: int = 0) -> nn.Module:
+    def network(self, spec: DataSpec, width: float, labels: int = 0, embedding: int | None = None) -> nn.Module:
         """The U-Net and its time embedding."""
-        settings, embedding = self.config, max(round(4 * width), 8)
+        settings, told = self.config, embedding or max(round(4 * width), 8)
         unet = UNet(
             spec.channels + spec.condition,
             spec.channels,
@@ -73,10 +78,11 @@ class Modern(DenoisingNetwork):
             settings.multipliers,
             settings.blocks,
             settings.attention,
-            embedding,
+            told,
             settings.dropout,
+            settings.grain,
         )
-        return TimedUNet(unet, TimeEmbedding(embedding), labels)
+        return TimedUNet(unet, TimeEmbedding(told), labels)
 
 
 class Published(DenoisingNetwork):
@@ -85,8 +91,12 @@ class Published(DenoisingNetwork):
     class Config(Strict):
         kind: Literal["published"] = "published"
 
-    def network(self, spec: DataSpec, width: float, labels: int = 0) -> nn.Module:
+    def network(self, spec: DataSpec, width: float, labels: int = 0, embedding: int | None = None) -> nn.Module:
         """The network of section 4.1.3; its first level has `width` channels."""
         if labels:
             raise ConfigError("paper 000's network hears no labels; set labels = false, or network = 'unet'")
+        if embedding:
+            raise ConfigError(
+                "paper 000's network embeds the time in its own way; leave `embedding` out, or use 'unet'"
+            )
         return EpsilonUNet(spec.channels, spec.condition, spec.size, width)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from pydantic import Field
 from torch import Tensor
 
@@ -19,7 +19,7 @@ from sfumato.config import Strict
 from sfumato.errors import CapabilityError, ConfigError, DataError, ShapeError
 from sfumato.families.base import Family, Likelihood, Pass, Player, Stage
 from sfumato.images import Images, Size
-from sfumato.maths.conditioning import completed, corrected, log_density
+from sfumato.maths.conditioning import completed, corrected, filtered, log_density, spectrum
 from sfumato.networks.condition import Condition
 from sfumato.streams import Rngs, device_of, normals, stream
 from sfumato.tasks.base import Observation, Operator
@@ -29,6 +29,9 @@ ROUNDING = (
     1e-5  # y is float32: its rounding counts as noise of a thousandth of a level, so that lost frequencies stay lost
 )
 ALIKE = 1e-5  # operators whose answers to one random image differ by no more are one operator
+FEW = 3  # sets of images with an operator of their own, up to which each is solved by itself
+LOUD = 1e-3  # noise from which iterating is sure: below it, what a blur loses is hardly damped
+NEAR = 1e-4  # what an iteration may be off, of the residual; images that are further off are solved by themselves
 AT_ONCE = 512  # basis images that an operator is applied to at once
 
 
@@ -157,7 +160,7 @@ class Gaussian(Family, Likelihood, Posterior):
     def posterior(
         self, observation: Observation, rng: Rngs | None = None, label: Int[Tensor, " B"] | None = None
     ) -> Images:
-        """Each set of images that share A and class at once: see `maths/conditioning.py` for the two routes."""
+        """Each set of images that share A and class at once: see `maths/conditioning.py` for the three routes."""
         operator, y = observation.operator, observation.y
         if not operator.linear:
             raise CapabilityError(
@@ -172,7 +175,11 @@ class Gaussian(Family, Likelihood, Posterior):
             rows = rows - observation.noise * normals(rng, n, rows.shape[1]).to(y.device)
         x = rows.new_empty(n, d)
         for k, of_class in self._by_class(label, n):
-            for at in self._sharing(operator, of_class):
+            sets = list(self._sharing(operator, of_class))
+            if operator.blurs and observation.noise >= LOUD and len(sets) > FEW:
+                x[of_class], good = self._iterated(k, observation, of_class, rows, z)
+                sets = [at for at in sets if not bool(good[at].all())]
+            for at in sets:
                 drawn = None if z is None else z[at]
                 x[at] = self._answer(k, observation, int(at[0]), rows[at], drawn)
         return x.float().view(n, self.spec.channels, *self.spec.size)
@@ -196,6 +203,29 @@ class Gaussian(Family, Likelihood, Posterior):
         cross = matrix @ covariance.double()
         noise = max(observation.noise, ROUNDING)
         return corrected(start, y - start @ matrix.T, cross, cross @ matrix.T, noise)
+
+    def _iterated(
+        self, k: int, observation: Observation, at: Int[Tensor, " m"], rows: Tensor, z: Tensor | None
+    ) -> tuple[Float64[Tensor, "m d"], Bool[Tensor, " n"]]:
+        """The answers of images that are blurred each in its own way, and of which of all images they can be believed."""
+        operator, mean, covariance = observation.operator.pick(at), self.means[k].double(), self.covariances[k]
+        shape = (len(at), self.spec.channels, *self.spec.size)
+        start = mean.expand(len(at), -1) if z is None else mean + z[at] @ self._root(k).T
+
+        def forward(v: Tensor) -> Tensor:
+            return operator.forward(v.view(shape).float()).flatten(1).double()
+
+        correction, off = filtered(
+            rows[at] - forward(start),
+            forward,
+            lambda v: operator.adjoint(v.view(shape).float()).flatten(1).double(),
+            lambda v: (v.float() @ covariance).double(),
+            self._kept("spectrum", k, lambda: spectrum(covariance.double(), self.spec.channels, self.spec.size)),
+            observation.noise,
+        )
+        good = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+        good[at] = off <= NEAR
+        return start + correction, good
 
     def _matrix(self, operator: Operator, i: int) -> Float64[Tensor, "q d"]:
         """A of image i, from what it makes of basis images."""

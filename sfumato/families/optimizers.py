@@ -128,6 +128,8 @@ class SGD(Optimizer):
         kind: Literal["sgd"] = "sgd"
         lr: float = Field(default=0.1, gt=0.0)
         """Learning rate after the warm-up; larger than Adam's, whose steps do not grow with the gradient."""
+        clip: float | None = Field(default=1.0, gt=0.0)
+        """Largest norm of the gradient, without which a steep loss throws plain descent far away; null for no limit."""
         momentum: Share = 0.0
         """Share of the last step that is kept."""
 

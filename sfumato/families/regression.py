@@ -38,7 +38,9 @@ class Regression(Family):
     class Config(Strict):
         kind: Literal["regression"] = "regression"
         width: float = Field(default=32, gt=0)
-        """Channels of the widest map; the knob that parity turns."""
+        """Channels of the widest map; parity solves for it."""
+        embedding: int | None = Field(default=None, ge=4)
+        """Length of the vector, made of the latent one, that tells every block; parity's fine knob. Left out: that one."""
         network: Annotated[Any, choice(Adversaries, "residual")] = Modern.Config()
         """The generator of an adversarial pair: residual (modern) or published (paper 000); its critic is not built."""
         latent: int = Field(default=64, ge=1)
@@ -55,7 +57,7 @@ class Regression(Family):
         config = self.config
         classes = self.spec.classes if self.labelled else 0
         slot: Adversaries = build(config.network)
-        self.generator: nn.Module = slot.generator(self.spec, config.width, config.latent, classes)
+        self.generator: nn.Module = slot.generator(self.spec, config.width, config.latent, classes, config.embedding)
         self.start = nn.Embedding(1, config.latent)
 
     def players(self, stage: Stage) -> Sequence[Player]:

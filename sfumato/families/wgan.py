@@ -50,7 +50,9 @@ class WGAN(Family, Decodes):
     class Config(Strict):
         kind: Literal["wgan"] = "wgan"
         width: float = Field(default=32, gt=0)
-        """Channels of the widest map of the generator; the knob that parity turns."""
+        """Channels of the widest map of the generator; parity solves for it."""
+        embedding: int | None = Field(default=None, ge=4)
+        """Length of the vector, made of z, that tells every block; parity's fine knob. Left out: z itself."""
         critic_width: float | None = Field(default=None, gt=0)
         """Channels of the widest map of the critic; the generator's width when left out."""
         latent: int = Field(default=64, ge=1)
@@ -78,7 +80,9 @@ class WGAN(Family, Decodes):
         networks: Adversaries = build(self.config.network)
         self.lipschitz: Lipschitz = build(self.config.lipschitz)
         classes = self.spec.classes if self.labelled else 0
-        self.generator: nn.Module = networks.generator(self.spec, self.config.width, self.config.latent, classes)
+        self.generator: nn.Module = networks.generator(
+            self.spec, self.config.width, self.config.latent, classes, self.config.embedding
+        )
         critic = networks.critic(self.spec, self.config.critic_width or self.config.width, classes)
         self.critic: nn.Module = self.lipschitz.wrap(critic)
 

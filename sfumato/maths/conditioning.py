@@ -1,16 +1,20 @@
 """Gaussian vectors after a measurement: what is left to say of x when y = A x + noise n is known, exactly.
 
-Two routes, because two matrices are cheap in turn: some entries given exactly need solves of the size of the others with the
-precision; any other linear measurement needs one solve of the size of y with the covariance.
+Three routes, because three things are cheap in turn: some entries given exactly need solves of the size of the others with the
+precision; any other linear measurement needs one solve of the size of y with the covariance; and where each image has a blur of
+its own, an iteration on all of them at once is a hundred times faster than a factorisation for each.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Complex128, Float64
 from torch import Tensor
+
+from sfumato.maths.linear import conjugate_gradients
 
 
 def completed(
@@ -66,6 +70,64 @@ def corrected(
     summed.diagonal().add_(noise**2)
     root = torch.linalg.cholesky(summed)
     return start + torch.cholesky_solve(residual.T, root).T @ cross
+
+
+def spectrum(covariance: Float64[Tensor, "d d"], channels: int, size: tuple[int, int]) -> Complex128[Tensor, "H h C C"]:
+    """What a covariance of images says of each frequency alone: the diagonal of F C F^H, channels against channels.
+
+    All of C, if images knew no place; here a guess that makes an iteration short.
+
+    Example:
+        >>> spectrum(torch.eye(12, dtype=torch.float64), 3, (2, 2)).real[0, 0].tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    rows, columns = size
+    parts = covariance.view(channels, rows, columns, channels, rows, columns)
+    out = torch.empty(channels, channels, rows, columns, dtype=torch.complex128, device=covariance.device)
+    for i in range(channels):
+        for j in range(channels):  # a pair at a time, since complex numbers take twice the memory
+            turned = torch.fft.fft2(torch.fft.ifft2(parts[i, :, :, j], dim=(2, 3)), dim=(0, 1))
+            out[i, j] = turned.reshape(rows * columns, -1).diagonal().view(rows, columns)
+    return out[..., : columns // 2 + 1].permute(2, 3, 0, 1)
+
+
+def filtered(
+    residual: Float64[Tensor, "n d"],
+    forward: Callable[[Tensor], Tensor],
+    adjoint: Callable[[Tensor], Tensor],
+    covariance: Callable[[Tensor], Tensor],
+    guess: Complex128[Tensor, "H h C C"],
+    noise: float,
+    steps: int = 200,
+    tolerance: float = 1e-8,
+) -> tuple[Float64[Tensor, "n d"], Float64[Tensor, " n"]]:
+    """C A^T (A C A^T + noise^2 I)^-1 residual where every image has a filter A of its own; and how far off that still is.
+
+    The other routes factorise a matrix for each A, seconds at 32 x 32 x 3. This one iterates on all images at once, helped
+    by the inverse that would be exact if C knew no place: |a(f)|^2 S(f) + noise^2 at each frequency, S its `spectrum`.
+    The second answer is |A C A^T v + noise^2 v - residual| / |residual| for each image.
+    """
+    n, channels, size = (
+        len(residual),
+        guess.shape[-1],
+        (guess.shape[0], residual.shape[1] // guess.shape[-1] // guess.shape[0]),
+    )
+    impulse = residual.new_zeros(n, channels, *size)
+    impulse[:, :, 0, 0] = 1.0
+    gain = torch.fft.rfft2(forward(impulse.flatten(1)).view(n, channels, *size))[:, 0].abs().square()
+    eye = torch.eye(channels, dtype=guess.dtype, device=guess.device)
+    inverse = torch.linalg.inv(gain[..., None, None] * guess + noise**2 * eye)
+
+    def precondition(v: Tensor) -> Tensor:
+        turned = torch.einsum("nhwij,njhw->nihw", inverse, torch.fft.rfft2(v.view(n, channels, *size)))
+        return torch.fft.irfft2(turned, s=size).flatten(1)
+
+    def apply(v: Tensor) -> Tensor:
+        return forward(covariance(adjoint(v))) + noise**2 * v
+
+    v = conjugate_gradients(apply, residual, steps, tolerance, precondition)
+    off = (apply(v) - residual).norm(dim=1) / residual.norm(dim=1).clamp(min=1e-30)
+    return covariance(adjoint(v)), off
 
 
 def log_density(

@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from sfumato.images import Size
 from sfumato.networks.condition import Condition
-from sfumato.networks.layers import Maps, ResidualBlock, group_norm
+from sfumato.networks.layers import Maps, ResidualBlock, group_norm, rounded
 from sfumato.networks.unet import UNet, level_count
 
 
 class Decoder(nn.Module):
     """A latent vector to an image: a linear layer to the smallest map, then residual blocks that double it; tanh at the end."""
 
-    def __init__(self, latent: int, outputs: int, size: Size, width: float, deepest: int = 4):
+    def __init__(self, latent: int, outputs: int, size: Size, width: float, deepest: int = 4, grain: int | None = None):
         super().__init__()
         levels = level_count(size, 8)
-        channels = [max(round(width * min(2**level, deepest)), 1) for level in range(levels)]
+        channels = [rounded(width * min(2**level, deepest), grain) for level in range(levels)]
         self.sides = tuple(side >> (levels - 1) for side in size)
         self.enter = nn.Linear(latent, channels[-1] * math.prod(self.sides))
         self.blocks = nn.ModuleList(
@@ -41,19 +41,33 @@ class Decoder(nn.Module):
 class Generator(nn.Module):
     """G(z, condition): a U-Net on the condition at full size, told z in every block; a `Decoder` where there is none.
 
-    The U-Net's output is added to the preview, so that it starts from what was observed and learns what is missing. A label is
-    a vector of its own that is added to z.
+    The U-Net's output is added to the preview, so that it starts from what was observed and learns what is missing. Where
+    `embedding` is given, the blocks are told a linear map of z of that length. A label is a vector of its own that is added.
     """
 
-    def __init__(self, latent: int, channels: int, condition: int, size: Size, width: float, classes: int = 0):
+    def __init__(
+        self,
+        latent: int,
+        channels: int,
+        condition: int,
+        size: Size,
+        width: float,
+        classes: int = 0,
+        embedding: int | None = None,
+        grain: int | None = None,
+    ):
         super().__init__()
         self.channels = channels
-        self.label = nn.Embedding(classes, latent) if classes else None
-        self.decoder = None if condition else Decoder(latent, channels, size, width)
-        self.unet = UNet(condition, channels, size, width, embedding=latent) if condition else None
+        told = embedding or latent
+        self.map = nn.Linear(latent, embedding) if embedding else None
+        self.label = nn.Embedding(classes, told) if classes else None
+        self.decoder = None if condition else Decoder(told, channels, size, width, grain=grain)
+        self.unet = UNet(condition, channels, size, width, embedding=told, grain=grain) if condition else None
 
     def forward(self, z: Float[Tensor, "B k"], condition: Condition) -> Maps:
         """[B, latent] and what is told to [B, C, H, W]."""
+        if self.map is not None:
+            z = self.map(z)
         if self.label is not None:
             z = z + self.label(condition.label)
         if self.unet is None or condition.image is None:
@@ -71,10 +85,12 @@ class Critic(nn.Module):
     Reference: Gulrajani et al. (2017), Improved training of Wasserstein GANs, section 4 on why no batch normalisation.
     """
 
-    def __init__(self, inputs: int, size: Size, width: float, classes: int = 0, deepest: int = 4):
+    def __init__(
+        self, inputs: int, size: Size, width: float, classes: int = 0, deepest: int = 4, grain: int | None = None
+    ):
         super().__init__()
         levels = level_count(size, 8)
-        channels = [max(round(width * min(2**level, deepest)), 1) for level in range(levels)]
+        channels = [rounded(width * min(2**level, deepest), grain) for level in range(levels)]
         self.enter = nn.Conv2d(inputs, channels[0], 3, padding=1)
         self.stages = nn.ModuleList(
             CriticStage(channels[level], channels[min(level + 1, levels - 1)]) for level in range(levels - 1)

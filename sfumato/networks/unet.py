@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.images import Size
-from sfumato.networks.layers import Attention, Maps, ResidualBlock, group_norm, zeroed
+from sfumato.networks.layers import Attention, Maps, ResidualBlock, group_norm, rounded, zeroed
 
 
 def level_count(size: Size, wanted: int, smallest: int = 4) -> int:
@@ -35,8 +35,8 @@ def level_count(size: Size, wanted: int, smallest: int = 4) -> int:
 class UNet(nn.Module):
     """Maps of `inputs` channels to maps of `outputs` channels, told an embedding vector.
 
-    `width` times each multiplier is the number of channels of a level, rounded; a fractional width gives parity a fine
-    knob. Levels whose longer side is at most `attention` attend. The last convolution starts at zero.
+    `width` times each multiplier is the number of channels of a level, rounded to multiples of `grain`. Levels whose longer
+    side is at most `attention` attend. The last convolution starts at zero.
     """
 
     def __init__(
@@ -50,10 +50,11 @@ class UNet(nn.Module):
         attention: int = 8,
         embedding: int = 0,
         dropout: float = 0.0,
+        grain: int | None = None,
     ):
         super().__init__()
         levels = level_count(size, len(multipliers))
-        channels = [max(round(width * multiplier), 1) for multiplier in multipliers[:levels]]
+        channels = [rounded(width * multiplier, grain) for multiplier in multipliers[:levels]]
         sides = [max(size) >> level for level in range(levels)]
 
         def stack(first: int, c: int, side: int) -> nn.ModuleList:

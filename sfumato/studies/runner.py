@@ -37,7 +37,7 @@ from sfumato.studies.cells import (
     training_progress,
 )
 from sfumato.studies.measure import Measured, measure, observe, picture, show_truth
-from sfumato.studies.parity import deployed_parameters, fit_width
+from sfumato.studies.parity import deployed_parameters, fit_parameters
 from sfumato.studies.results import Result
 from sfumato.studies.study import Method, Study
 from sfumato.tasks.base import Task
@@ -66,7 +66,7 @@ def resolve(study: Study, data: Dataset) -> Study:
             if deployed_parameters(method.family, specs[0]) == 0:
                 methods.append(method)  # what is computed and not trained has no width to turn
                 continue
-            family = fit_width(method.family, specs[0], study.parity.parameters, study.parity.tolerance)
+            family = fit_parameters(method.family, specs[0], study.parity.parameters, study.parity.tolerance)
             method = method.model_copy(update={"family": family})
         methods.append(method)
     return study.model_copy(update={"methods": methods})

@@ -48,7 +48,7 @@ class RunConfig(Strict):
     """Start of every stream of random numbers."""
     plugins: list[str] = []
     """Python modules to import first, for kinds that live outside sfumato."""
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     """The version of this file's form."""
 
     @model_validator(mode="before")
@@ -177,17 +177,23 @@ def differing(a: Any, b: Any, path: str = "") -> list[str]:
 
 
 def migrated(values: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run of version 0.1 in today's form, with what were defaults then written down."""
-    if values.get("format") is not None or "family" not in values:
+    """The settings of an older run in today's form, with what were defaults then written down."""
+    if "family" not in values or not isinstance(values["family"], dict):
         return values
-    family, budget = dict(values["family"]), dict(values.get("budget", {}))
-    if "schedule" in family:
-        family["schedule"] = {**family["schedule"], "rounded": True}
-    if "sampler" in family:
-        family["sampler"] = {**family["sampler"], "spacing": "even"}
-    share = budget.pop("ema", 0.05)
-    budget["average"] = {"kind": "half_life", "share": share} if share else "none"
-    return {**values, "family": family, "budget": budget, "format": 2}
+    family, budget, form = dict(values["family"]), dict(values.get("budget", {})), values.get("format")
+    if form is None:  # version 0.1
+        if "schedule" in family:
+            family["schedule"] = {**family["schedule"], "rounded": True}
+        if "sampler" in family:
+            family["sampler"] = {**family["sampler"], "spacing": "even"}
+        share = budget.pop("ema", 0.05)
+        budget["average"] = {"kind": "half_life", "share": share} if share else "none"
+    elif form != 2:
+        return values
+    network = family.get("network")
+    if isinstance(network, dict) and network.get("kind") in ("unet", "residual"):
+        family["network"] = {**network, "grain": 1}
+    return {**values, "family": family, "budget": budget, "format": 3}
 
 
 def load(folder: Path | str, device: str = "cpu") -> Run:

@@ -15,6 +15,7 @@ from torch.distributions import MultivariateNormal
 
 from sfumato.data.base import DataSpec, Split
 from sfumato.errors import CapabilityError, ConfigError, DataError, ShapeError
+from sfumato.families import gaussian
 from sfumato.families.gaussian import Gaussian
 from sfumato.images import to_float
 from sfumato.kinds import build
@@ -194,6 +195,29 @@ def test_images_of_one_batch_may_have_their_own_operators_and_classes() -> None:
         drawn = family.posterior(seen, rngs, label)
         alone = family.posterior(seen.pick(slice(2, 3)), [stream(2, "sample")], label[2:3])
         torch.testing.assert_close(drawn[2:3], alone, rtol=0, atol=1e-5)
+
+
+def test_many_blurs_of_their_own_are_answered_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    n, noise = 9, 0.05
+    family, x = fitted(), to_float(pixels()[0][:n])
+    moved = Blur(Motion(Motion.Config(length=3.0)).draw([stream(i, "blur") for i in range(n)], n, (H, W)))
+    seen, rng = observed(moved, x, noise), stream(0, "sample")
+    state = rng.get_state()
+    solved: list[int] = []
+    alone = type(family)._answer
+    monkeypatch.setattr(type(family), "_answer", lambda *a: solved.append(a[3]) or alone(*a))
+    means, draws = family.posterior(seen), family.posterior(seen, rng)
+    assert not solved  # no matrix was factorised
+    rng.set_state(state)
+    monkeypatch.setattr(gaussian, "LOUD", 1.0)
+    torch.testing.assert_close(means, family.posterior(seen), rtol=0, atol=1e-4)
+    torch.testing.assert_close(draws, family.posterior(seen, rng), rtol=0, atol=1e-4)
+    assert len(set(solved)) == n
+    monkeypatch.setattr(gaussian, "LOUD", 0.0)
+    monkeypatch.setattr(gaussian, "NEAR", 0.0)  # an iteration that has not come near enough is not believed
+    solved.clear()
+    torch.testing.assert_close(means, family.posterior(seen), rtol=0, atol=1e-4)
+    assert len(set(solved)) == n
 
 
 @pytest.mark.parametrize("condition", [0, C + 1])

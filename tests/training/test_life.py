@@ -121,7 +121,9 @@ class One(Family, abstract=True):
 
     class Config(Strict):
         kind: Literal["one"] = "one"
-        optimizer: Annotated[Any, choice(Optimizer, "adamw")] = SGD.Config(lr=0.1, warmup=0.0, decay="constant")
+        optimizer: Annotated[Any, choice(Optimizer, "adamw")] = SGD.Config(
+            lr=0.1, clip=None, warmup=0.0, decay="constant"
+        )
 
     def build(self) -> None:
         self.one, self.two = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
