@@ -23,8 +23,9 @@ from sfumato.families.ddpm import DDPM
 from sfumato.streams import stream
 from sfumato.studies.parity import fit_parameters
 from sfumato.tasks.generation import Generation
+from sfumato.training.budget import Budget
 from sfumato.training.run import make_family
-from sfumato.training.trainer import Budget, Trainer
+from sfumato.training.trainer import Trainer
 
 BATCH, STEPS, ROUNDS = 32, 12, 4
 

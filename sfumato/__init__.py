@@ -15,7 +15,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "Budget": "sfumato.training.trainer",
+    "Budget": "sfumato.training.budget",
     "DataSpec": "sfumato.data.base",
     "Family": "sfumato.families.base",
     "Kind": "sfumato.kinds",

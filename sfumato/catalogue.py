@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import Any
 
 from sfumato.errors import ConfigError
-from sfumato.kinds import Kind, discover
+from sfumato.kinds import Kind, all_roots, discover
 
 PACKAGES = ("data", "tasks", "families", "samplers", "restorers", "training", "features", "metrics")
 
 
 def roots() -> dict[str, type[Kind]]:
     """All roots by their lower-case names, after importing the packages that declare them."""
-    found: dict[str, type[Kind]] = {}
     for name in PACKAGES:
         package = importlib.import_module(f"sfumato.{name}")
         for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
             importlib.import_module(module.name)
-    for cls in _subclasses(Kind):
-        if "kinds" in cls.__dict__ and cls.__module__.startswith("sfumato."):
-            found[cls.__name__.lower()] = cls
+    found = {root.__name__.lower(): root for root in all_roots() if root.__module__.startswith("sfumato.")}
     return dict(sorted(found.items()))
-
-
-def _subclasses(cls: type[Any]) -> list[type[Any]]:
-    direct = cls.__subclasses__()
-    return direct + [below for child in direct for below in _subclasses(child)]
 
 
 def describe(root: str | None = None) -> str:

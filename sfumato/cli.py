@@ -61,6 +61,9 @@ def train(
     ] = None,
     images: Annotated[int | None, typer.Option(help="Budget: real images consumed.")] = None,
     seed: Annotated[int, typer.Option(help="Start of every stream of random numbers.")] = 0,
+    start: Annotated[
+        Path | None, typer.Option(help="A finished run to go on from: fine-tuning, with its family if none is named.")
+    ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard logs into OUT/.tensorboard.")
     ] = False,
@@ -72,11 +75,11 @@ def train(
     Example: sfumato train ddpm --data digits --task inpainting --images 50000 --out runs/filler
     """
     from sfumato import display
+    from sfumato.commands import read_run
     from sfumato.training import logs, processes
-    from sfumato.training.run import read_run
     from sfumato.training.run import train as train_run
 
-    run = read_run(config, family, data, task or ["generation"], images, seed, settings or [])
+    run = read_run(config, family, data, task or ["generation"], images, seed, settings or [], start)
     processes.join(device)
     with display.training_bar(str(run.family.kind), run.budget.images) as watch:
         watch = logs.tensorboard(out / ".tensorboard", watch) if tensorboard else watch
@@ -102,7 +105,8 @@ def sample(
 ) -> None:
     """Draw images from a model trained on generation, as one picture."""
     from sfumato.images import grid, write_picture
-    from sfumato.training.run import load, sample_pixels
+    from sfumato.training.run import load
+    from sfumato.training.sampling import sample_pixels
 
     pixels = sample_pixels(load(run, device), n, seed, label)
     write_picture(grid(pixels, scale=max(1, 64 // pixels.shape[-1])), out)

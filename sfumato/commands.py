@@ -1,4 +1,4 @@
-"""Commands: what the measuring commands of the command line do, with their progress and what they print."""
+"""Commands: what the larger commands of the command line do, with their progress and what they print."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from sfumato import config as settings
 from sfumato import display
-from sfumato.errors import CapabilityError
+from sfumato.errors import CapabilityError, ConfigError
 from sfumato.evaluation.evaluate import measure, prepared, sample_of
 from sfumato.evaluation.explain import explain as explain_evaluations
 from sfumato.evaluation.gallery import build_gallery
@@ -22,6 +22,43 @@ from sfumato.files import write_atomic
 from sfumato.reports.evaluation import build_page
 from sfumato.studies import evaluate as runs
 from sfumato.training import processes
+from sfumato.training.run import RunConfig, skeleton
+
+
+def read_run(
+    path: Path | None,
+    family: str | None,
+    data: str,
+    tasks: list[str],
+    images: int | None,
+    seed: int,
+    overrides: list[str],
+    start: Path | None = None,
+) -> RunConfig:
+    """A run's settings from a file, or from names; `path=value` settings are applied last.
+
+    With a run to start from and no family named, its family is taken with all its settings.
+
+    Raises: ConfigError: neither a file nor a family, or a wrong key or value.
+    """
+    if path is not None and family is not None:
+        raise ConfigError(
+            f"both a family ({family}) and --config {path} were given; change the file's with --set family=..."
+        )
+    values: dict[str, Any]
+    if path is not None:
+        values = settings.read(path)
+    elif family is not None or start is not None:
+        named = family if family is not None else json.loads(skeleton(Path(start or "")).config.family.to_json())
+        values = {"data": data, "tasks": tasks, "family": named, "seed": seed}
+    else:
+        raise ConfigError(
+            "name a family, as in `sfumato train ddpm`, or give --config; `sfumato kinds family` lists them"
+        )
+    if start is not None:
+        values = {**values, "parts": {**values.get("parts", {}), "start": str(start)}}
+    budget = [] if images is None else [f"budget.images={images}"]
+    return settings.load(RunConfig, settings.override(values, [*budget, *overrides]), str(path or "command line"))
 
 
 def evaluate_run(folder: Path, metrics: str, test: int | None, json_out: Path | None, device: str) -> None:

@@ -15,12 +15,16 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import PlainValidator
+from pydantic import PlainValidator, model_validator
 
 from sfumato.config import Strict
 from sfumato.errors import ConfigError
 
 K = TypeVar("K", bound="Kind")
+
+
+# Beside the classes and not in them, so that a family may call a buffer or a layer as it likes.
+_registry: dict[type[Kind], dict[str, type[Kind]]] = {}
 
 
 class Kind:
@@ -33,25 +37,37 @@ class Kind:
     """
 
     Config: ClassVar[type[Strict]]
-    kinds: ClassVar[dict[str, type[Kind]]]
-    root: ClassVar[type[Kind]]
 
     def __init_subclass__(cls, root: bool = False, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if root:
-            cls.root, cls.kinds = cls, {}
+            _registry[cls] = {}
         if root or abstract:
             return
         if "Config" not in cls.__dict__ or "kind" not in cls.Config.model_fields:
             raise ConfigError(f"{cls.__name__} needs a nested Config with a field `kind`, so that a file can name it")
         name = cls.Config.model_fields["kind"].default
-        taken = cls.kinds.get(name)
+        kinds, root_name = kinds_of(cls), root_of(cls).__name__.lower()
+        taken = kinds.get(name)
         if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise ConfigError(
-                f"the {cls.root.__name__.lower()} kind {name!r} is already {taken.__module__}; choose another name"
-            )
-        cls.kinds[name] = cls
+            raise ConfigError(f"the {root_name} kind {name!r} is already {taken.__module__}; choose another name")
+        kinds[name] = cls
         cls.Config.owner = cls
+
+
+def root_of(cls: type[Kind]) -> type[Kind]:
+    """The root that a kind is below; a root's is itself."""
+    return next(base for base in cls.__mro__ if base in _registry)
+
+
+def all_roots() -> list[type[Kind]]:
+    """The roots that were declared so far."""
+    return list(_registry)
+
+
+def kinds_of(root: type[Kind]) -> dict[str, type[Kind]]:
+    """The kinds of a root that are known so far, by name; `discover` looks for all."""
+    return _registry[root_of(root)]
 
 
 def discover(root: type[Kind]) -> dict[str, type[Kind]]:
@@ -66,7 +82,7 @@ def discover(root: type[Kind]) -> dict[str, type[Kind]]:
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         importlib.import_module(module.name)
     installed()
-    return dict(sorted(root.kinds.items()))
+    return dict(sorted(kinds_of(root).items()))
 
 
 @cache
@@ -87,12 +103,13 @@ def find(root: type[Kind], name: str) -> type[Kind]:
 
     Raises: ConfigError: no such kind; the message lists those known.
     """
-    if name not in root.kinds:
+    kinds = kinds_of(root)
+    if name not in kinds:
         discover(root)
-    if name not in root.kinds:
-        known = ", ".join(sorted(root.kinds))
+    if name not in kinds:
+        known = ", ".join(sorted(kinds))
         raise ConfigError(f"unknown {root.__name__.lower()} kind {name!r}; known: {known}")
-    return root.kinds[name]
+    return kinds[name]
 
 
 def parse(root: type[Kind], value: object, default: str | None = None) -> Strict:
@@ -104,7 +121,7 @@ def parse(root: type[Kind], value: object, default: str | None = None) -> Strict
         value = {"kind": value}
     if isinstance(value, Strict):
         owner = value.owner
-        if owner is None or owner.root is not root.root:
+        if owner is None or root_of(owner) is not root_of(root):
             raise ConfigError(f"{type(value).__qualname__} is not the Config of a {root.__name__.lower()} kind")
         return value
     if isinstance(value, dict) and "kind" not in value and default is not None:
@@ -138,6 +155,20 @@ def import_plugins(names: Any) -> None:
             raise ConfigError(f"plugins: cannot import {name!r} ({error}); install it or correct its name") from None
         finally:
             sys.path.remove(here)
+
+
+class Plugins(Strict):
+    """Settings that may name kinds from outside sfumato: the modules that hold those are imported before anything is read."""
+
+    plugins: list[str] = []
+    """Python modules to import first, for kinds that live outside sfumato."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            import_plugins(values.get("plugins", []))
+        return values
 
 
 def build(config: Strict, *args: Any, **kwargs: Any) -> Any:

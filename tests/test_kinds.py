@@ -5,13 +5,19 @@ from collections.abc import Iterator
 from typing import Literal
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from sfumato.config import Strict
+from sfumato.data.base import DataSpec
 from sfumato.errors import ConfigError
-from sfumato.kinds import Kind, build, discover, find, parse
+from sfumato.families.base import Family, Player, Stage
+from sfumato.images import Images, Size
+from sfumato.kinds import Kind, build, discover, find, kinds_of, parse
+from sfumato.networks.condition import Condition
 from sfumato.restorers.base import Restorer
 from sfumato.restorers.telea import Telea
+from sfumato.streams import Rngs
 from sfumato.tasks.base import Task
 from sfumato.tasks.inpainting import Inpainting
 from sfumato.tasks.masks import Box, Centre
@@ -32,10 +38,10 @@ class Red(Colour):
 
 @pytest.fixture(autouse=True)
 def _restore() -> Iterator[None]:
-    before = dict(Colour.kinds)
+    before = dict(kinds_of(Colour))
     yield
-    Colour.kinds.clear()
-    Colour.kinds.update(before)
+    kinds_of(Colour).clear()
+    kinds_of(Colour).update(before)
 
 
 @pytest.mark.parametrize("root", [Task, Restorer])
@@ -51,7 +57,7 @@ def test_a_kind_without_config_is_refused() -> None:
         type("Blue", (Colour,), {})
     with pytest.raises(ConfigError, match="Blue needs a nested Config"):
         type("Blue", (Colour,), {"Config": type("Config", (Strict,), {})})
-    assert list(Colour.kinds) == ["red"]
+    assert list(kinds_of(Colour)) == ["red"]
 
 
 def test_an_inherited_config_is_not_one_s_own() -> None:
@@ -65,18 +71,18 @@ def test_a_name_can_be_taken_once() -> None:
 
     with pytest.raises(ConfigError, match="'red' is already"):
         type("OtherRed", (Colour,), {"Config": Config})
-    assert Colour.kinds["red"] is Red
+    assert kinds_of(Colour)["red"] is Red
 
 
 def test_an_abstract_kind_has_no_name() -> None:
     class Unfinished(Colour, abstract=True):
         pass
 
-    assert list(Colour.kinds) == ["red"]
+    assert list(kinds_of(Colour)) == ["red"]
 
 
 def test_names_belong_to_their_root() -> None:
-    assert "red" not in discover(Task) and "inpainting" not in Colour.kinds
+    assert "red" not in discover(Task) and "inpainting" not in kinds_of(Colour)
 
 
 @pytest.mark.parametrize("value", ["red", {"kind": "red"}, Red.Config()])
@@ -135,3 +141,21 @@ def test_installed_packages_offer_kinds(monkeypatch: pytest.MonkeyPatch) -> None
             assert kinds.installed() == ("good",)
     finally:
         kinds.installed.cache_clear()
+
+
+def test_a_family_may_call_a_buffer_or_a_layer_as_it_likes() -> None:
+    class Named(Family, abstract=True):
+        def build(self) -> None:
+            self.register_buffer("root", torch.zeros(1))
+            self.kinds = torch.nn.Linear(1, 1)
+
+        def players(self, stage: Stage) -> list[Player]:
+            return []
+
+        def draw(self, n: int, condition: Condition, size: Size, rng: Rngs) -> Images:
+            raise NotImplementedError
+
+    class Config(Strict):
+        kind: str = "named"
+
+    assert set(Named(Config(), DataSpec(channels=1, size=8)).state_dict()) == {"root", "kinds.weight", "kinds.bias"}

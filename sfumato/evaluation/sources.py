@@ -14,7 +14,8 @@ from sfumato.data.base import Source
 from sfumato.data.imageset import ImageSet, from_array, from_folder, from_tensor, from_zip
 from sfumato.errors import DataError
 from sfumato.kinds import build, discover, parse
-from sfumato.training.run import is_finished, load, sample_pixels
+from sfumato.training.run import is_finished, load
+from sfumato.training.sampling import sample_pixels
 
 PARTS = ("train", "validation", "test")
 FORMS = (

@@ -8,7 +8,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, final
+from types import MappingProxyType
+from typing import Any, ClassVar, Protocol, final
 
 import torch
 from jaxtyping import Float, Int
@@ -137,10 +138,24 @@ class Family(Kind, nn.Module, ABC, root=True):
     labelled: bool = False
     """Whether the networks hear labels; a setting `labels` turns it on."""
 
-    def __init__(self, config: Strict, spec: DataSpec):
+    wants: ClassVar[Mapping[str, type]] = MappingProxyType({})
+    """Trained families that this one is made of, by name, and what each must be (Family, Decodes, Denoises ...)."""
+
+    def __init__(self, config: Strict, spec: DataSpec, parts: Mapping[str, Family] = MappingProxyType({})):
         super().__init__()
         self.config: Any = config
         self.spec = spec
+        for name, kind in self.wants.items():
+            if not isinstance(parts.get(name), kind):
+                given = f"it is a {parts[name].config.kind}" if name in parts else "none was given"
+                raise ConfigError(
+                    f"{config.kind!r} needs a trained {kind.__name__} as its part {name!r}, and {given}; "  # type: ignore[attr-defined]
+                    f"name a run: parts.{name} = 'runs/...'"
+                )
+        if more := sorted(set(parts) - set(self.wants)):
+            raise ConfigError(f"{config.kind!r} has no part {more[0]!r}; its parts: {', '.join(self.wants) or 'none'}")  # type: ignore[attr-defined]
+        for name in self.wants:
+            self.add_module(name, parts[name].requires_grad_(False))
         self.labelled = self.labelled or bool(getattr(config, "labels", False))
         if self.labelled and not spec.classes:
             raise ConfigError("labels = true needs data with labels; this data has none")
@@ -149,7 +164,14 @@ class Family(Kind, nn.Module, ABC, root=True):
 
     @abstractmethod
     def build(self) -> None:
-        """Make the networks."""
+        """Make the networks; the parts that the family wants are there under their names."""
+
+    def train(self, mode: bool = True) -> Family:
+        """Training or drawing; parts stay as they were trained, batch statistics too."""
+        super().train(mode)
+        for name in self.wants:
+            getattr(self, name).eval()
+        return self
 
     @abstractmethod
     def players(self, stage: Stage) -> Sequence[Player]:
@@ -165,6 +187,28 @@ class Family(Kind, nn.Module, ABC, root=True):
 
     def grow(self, stage: Stage) -> None:
         """Change the networks' structure for a stage: a pure function of settings and stage, replayed when a run is loaded."""
+
+    def adopt(self, weights: Mapping[str, Tensor]) -> list[str]:
+        """Take over what fits of another training's weights, and say which; the rest stays as it is.
+
+        What has the same name and shape is kept. A convolution that now sees more channels keeps what it knew of the first
+        ones and begins with 0 for the others, so that it still says the same.
+        """
+        kept, state = [], self.state_dict()
+        with torch.no_grad():
+            for name, value in weights.items():
+                mine = state.get(name)
+                if mine is None or mine.ndim != value.ndim or mine.dtype != value.dtype:
+                    continue
+                more = mine.ndim == 4 and mine.shape[1] > value.shape[1]
+                if mine.shape == value.shape:
+                    mine.copy_(value)
+                elif more and mine.shape[0] == value.shape[0] and mine.shape[2:] == value.shape[2:]:
+                    mine.zero_()[:, : value.shape[1]].copy_(value)
+                else:
+                    continue
+                kept.append(name)
+        return kept
 
     def fit(self, stage: Stage, images: Pass) -> Iterator[float]:
         """Set what is computed once and not trained (buffers), yielding the share done; skipped at load and resume."""

@@ -7,7 +7,6 @@ resizes and the SHA-256 of its weights, and they travel with each figure.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
@@ -16,12 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfumato.config import Strict
-from sfumato.features.identity import digest_of
+from sfumato.features.memory import Memory
 from sfumato.images import Pixels
 from sfumato.kinds import Kind, build
-
-MEMORY = 64  # batches whose vectors an extractor remembers: metrics that share it ask for the same ones in turn
-NUMBERS = 1 << 26  # and how many numbers they may be: 256 MB
 
 
 class Features(Kind, ABC, root=True):
@@ -75,14 +71,12 @@ class Features(Kind, ABC, root=True):
         return torch.cat([self._remembered(part) for part in parts])
 
     def _remembered(self, pixels: Pixels) -> Float[Tensor, "B D"]:
-        memory: OrderedDict[str, Tensor] = self.__dict__.setdefault("_memory", OrderedDict())
-        key = digest_of(pixels)
-        if key not in memory:
-            memory[key] = self.passes(pixels)
-            while len(memory) > MEMORY or (len(memory) > 1 and sum(map(Tensor.numel, memory.values())) > NUMBERS):
-                memory.popitem(last=False)
-        memory.move_to_end(key)
-        return memory[key].to(pixels.device)
+        memory: Memory = self.__dict__.setdefault("_memory", Memory())
+        found = memory.find(pixels)
+        if found is None:
+            found = self.passes(pixels)
+            memory.keep(pixels, found)
+        return found
 
     @torch.inference_mode()
     def passes(self, pixels: Pixels) -> Float[Tensor, "B D"]:

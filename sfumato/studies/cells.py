@@ -55,6 +55,7 @@ def cells(study: Study) -> list[Cell]:
                         data=study.data,
                         tasks=trained_tasks(study, method, group),
                         family=method.family,
+                        parts=method.parts,
                         budget=study.budget,
                         seed=seed,
                         plugins=study.plugins,

@@ -6,7 +6,8 @@ Two knobs: `width` sets the channels, in steps that keep groups and heads alike 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,21 +15,24 @@ import torch
 from sfumato.config import Strict
 from sfumato.data.base import DataSpec
 from sfumato.errors import ConfigError
-from sfumato.families.base import parameter_count
+from sfumato.families.base import Family, parameter_count
 from sfumato.kinds import build
 
 STEP = 1 / 8  # widths are tried on this grid; levels round at different widths, so it is finer than whole channels
 FINE = 4  # embeddings are tried in multiples of this
 MOST = 4096  # of either
+NONE: Mapping[str, Family] = MappingProxyType({})
 
 
-def deployed_parameters(config: Strict, spec: DataSpec) -> int:
+def deployed_parameters(config: Strict, spec: DataSpec, parts: Mapping[str, Family] = NONE) -> int:
     """The number of weights that sampling needs, counted on networks that hold no numbers."""
     with torch.device("meta"):
-        return parameter_count(build(config, spec).deployed())
+        return parameter_count(build(config, spec, parts).deployed())
 
 
-def fit_parameters(config: Any, spec: DataSpec, target: int, tolerance: float) -> Any:
+def fit_parameters(
+    config: Any, spec: DataSpec, target: int, tolerance: float, parts: Mapping[str, Family] = NONE
+) -> Any:
     """The family's settings with the width, and the embedding if it has one, that come nearest to `target` parameters.
 
     With an embedding the width is the largest whose count stays below the target when the embedding is as long as the
@@ -46,13 +50,17 @@ def fit_parameters(config: Any, spec: DataSpec, target: int, tolerance: float) -
         raise ConfigError(
             f"parity turns the setting `width`, which {config.kind!r} does not have; leave parity.parameters out"
         )
-    fine = embeds(config, spec)
+
+    def counted(fitted: Any) -> int:
+        return deployed_parameters(fitted, spec, parts)
+
+    fine = embeds(config, counted)
 
     def at(width: float, embedding: int | None) -> Any:
         return config.model_copy(update={"width": width} | ({"embedding": embedding} if fine else {}))
 
     def coarse(step: int) -> int:
-        return deployed_parameters(at(step * STEP, FINE * max(round(step * STEP / FINE), 1)), spec)
+        return counted(at(step * STEP, FINE * max(round(step * STEP / FINE), 1)))
 
     step = first(coarse, target, round(1 / STEP), round(MOST / STEP))
     if coarse(round(MOST / STEP)) < target:
@@ -61,13 +69,13 @@ def fit_parameters(config: Any, spec: DataSpec, target: int, tolerance: float) -
         )
     if fine:
         width = max(step - 1, round(1 / STEP)) * STEP
-        place = first(lambda n: deployed_parameters(at(width, FINE * n), spec), target, 1, MOST // FINE)
+        place = first(lambda n: counted(at(width, FINE * n)), target, 1, MOST // FINE)
         candidates = [at(width, FINE * n) for n in (place - 1, place) if n > 0]
     else:
         # A rounded level can make the count step back a little, so look at a few neighbours.
         candidates = [at(near * STEP, None) for near in range(max(step - 8, round(1 / STEP)), step + 9)]
-    best = min(candidates, key=lambda fitted: abs(deployed_parameters(fitted, spec) - target))
-    count = deployed_parameters(best, spec)
+    best = min(candidates, key=lambda fitted: abs(counted(fitted) - target))
+    count = counted(best)
     off = count / target - 1
     if abs(off) > tolerance:
         raise ConfigError(
@@ -77,12 +85,12 @@ def fit_parameters(config: Any, spec: DataSpec, target: int, tolerance: float) -
     return best
 
 
-def embeds(config: Any, spec: DataSpec) -> bool:
+def embeds(config: Any, count: Callable[[Any], int]) -> bool:
     """Whether the networks are told a vector whose length can be set."""
     if "embedding" not in type(config).model_fields:
         return False
     try:
-        deployed_parameters(config.model_copy(update={"embedding": FINE}), spec)
+        count(config.model_copy(update={"embedding": FINE}))
     except ConfigError:
         return False
     return True

@@ -41,6 +41,8 @@ class Result(Strict):
     """The width that parity found."""
     ledger: Ledger | None = None
     """What the training cost."""
+    parents: dict[str, Ledger] = {}
+    """What the trainings cost that this one goes on from or is built of."""
     milliseconds: float = 0.0
     """Wall-clock time to restore one image, in batches."""
     calls: int = 0

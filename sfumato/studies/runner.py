@@ -43,6 +43,8 @@ from sfumato.studies.study import Method, Study
 from sfumato.tasks.base import Task
 from sfumato.training import processes
 from sfumato.training import run as runs
+from sfumato.training.claims import claim
+from sfumato.training.parts import START
 from sfumato.training.run import Run
 
 
@@ -63,10 +65,11 @@ def resolve(study: Study, data: Dataset) -> Study:
                     "parity cannot hold in a study that trains generation and restoration apart, since only one has a "
                     "condition; split it into two studies, or train jointly"
                 )
-            if deployed_parameters(method.family, specs[0]) == 0:
+            parts = {name: runs.skeleton(path).family for name, path in method.parts.items() if name != START}
+            if deployed_parameters(method.family, specs[0], parts) == 0:
                 methods.append(method)  # what is computed and not trained has no width to turn
                 continue
-            family = fit_parameters(method.family, specs[0], study.parity.parameters, study.parity.tolerance)
+            family = fit_parameters(method.family, specs[0], study.parity.parameters, study.parity.tolerance, parts)
             method = method.model_copy(update={"family": family})
         methods.append(method)
     return study.model_copy(update={"methods": methods})
@@ -91,7 +94,7 @@ def run(
     """
     out, data = Path(out), data or build(study.data).load()
     study = resolve(study, data)
-    runs.claim(out, study, "study.json")
+    claim(out, study, "study.json")
     if source is not None:
         write_atomic(out / "study.toml", source)
     show_truth(study, data.test, out)
@@ -215,6 +218,7 @@ def result(method: Method, task: Task, seed: int, measured: Measured, trained: R
         parameters_training=0 if trained is None else parameter_count([trained.family]),
         width=None if trained is None else getattr(method.family, "width", None),
         ledger=None if trained is None else trained.ledger,
+        parents={} if trained is None else {name: part.ledger for name, part in trained.parts.items()},
         milliseconds=measured.milliseconds,
         calls=calls,
         scores={score.label: score for score in measured.scores},

@@ -13,12 +13,12 @@ from sfumato.config import Strict
 from sfumato.data.base import Source
 from sfumato.errors import ConfigError
 from sfumato.families.base import Family
-from sfumato.kinds import build, choice, import_plugins
+from sfumato.kinds import Plugins, build, choice
 from sfumato.metrics.base import Metric
 from sfumato.restorers.base import Restorer
 from sfumato.restorers.conditional import Conditional
 from sfumato.tasks.base import Task
-from sfumato.training.trainer import Budget
+from sfumato.training.budget import Budget
 
 
 class Parity(Strict):
@@ -37,6 +37,8 @@ class Method(Strict):
     """How the tables call it."""
     family: Annotated[Any, choice(Family)] | None = None
     """What is trained; left out for classical restorers."""
+    parts: dict[str, Path] = {}
+    """Folders of finished runs that its trainings go on from (`start`) or are built of (what the family wants)."""
     restorer: Annotated[Any, choice(Restorer, "conditional")] = Conditional.Config()
     """How observations are answered."""
 
@@ -46,7 +48,7 @@ class Method(Strict):
         return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-") or "method"
 
 
-class Study(Strict):
+class Study(Plugins):
     """Title, question, data, tasks, seeds, budget, parity, methods, metrics: everything that decides the figures.
 
     Example:
@@ -83,15 +85,6 @@ class Study(Strict):
     """Show figures within each class of the test images beside the whole."""
     batch: int = Field(default=256, ge=1)
     """Images restored at once."""
-    plugins: list[str] = []
-    """Python modules to import first, for kinds that live outside sfumato."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plugins(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            import_plugins(values.get("plugins", []))
-        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
@@ -110,6 +103,8 @@ class Study(Strict):
                 raise ValueError(
                     f"method {method.name!r}: {method.restorer.kind!r} needs a family that is a {needs.__name__}; {given}"
                 )
+            if method.parts and method.family is None:
+                raise ValueError(f"method {method.name!r} has parts but no family that could use them; remove them")
             if needs is None and method.family is not None:
                 raise ValueError(
                     f"method {method.name!r}: restorer {method.restorer.kind!r} uses no family; remove one of the two"

@@ -37,8 +37,10 @@ from sfumato.testing.parts import (
 )
 from sfumato.testing.restorers import check_restorer
 from sfumato.training.averages import deployed_state
+from sfumato.training.budget import Budget
 from sfumato.training.run import make_family
-from sfumato.training.trainer import Budget, Trainer, grown
+from sfumato.training.state import grown
+from sfumato.training.trainer import Trainer
 
 
 def check_family(kind: str | Strict, spec: DataSpec | Sequence[DataSpec] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Literal, final
 
 import torch
@@ -64,10 +65,24 @@ class Average(Kind, ABC, root=True):
 
     @final
     @torch.no_grad()
-    def load(self, values: dict[str, Tensor]) -> None:
-        """Go on from saved averages."""
+    def start(self, names: Sequence[str] | None = None) -> None:
+        """Begin anew from the weights as they are, or from some of them."""
+        for name in self.values if names is None else names:
+            if name in self.values:
+                self.values[name].copy_(self._live[name])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint has to keep."""
+        return self.values
+
+    @torch.no_grad()
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from a checkpoint.
+
+        Raises: KeyError: it is of another training.
+        """
         for name, value in self.values.items():
-            value.copy_(values[name])
+            value.copy_(tensors[name])
 
     @final
     @torch.no_grad()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sfumato.errors import CapabilityError
 from sfumato.training.ledger import Ledger
-from sfumato.training.trainer import Watch
+from sfumato.training.state import Watch
 
 
 def tensorboard(folder: Path, also: Watch | None = None) -> Watch:

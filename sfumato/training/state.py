@@ -1,20 +1,30 @@
-"""State: everything that a training needs to go on from, put into a checkpoint and taken out again."""
+"""State: where a training stands, and everything that it needs to go on from there: saved, found again, looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sfumato.errors import WeightsError
-from sfumato.families.base import Family
-from sfumato.training import checkpoint
+from sfumato.families.base import Family, Stage
+from sfumato.kinds import build
+from sfumato.streams import lent, stream
+from sfumato.training import checkpoint, losses, processes
 from sfumato.training.averages import Average
-from sfumato.training.ledger import Ledger
+from sfumato.training.budget import Budget
+from sfumato.training.ledger import Ledger, device_name, peak_bytes
+from sfumato.training.losses import Losses
+from sfumato.training.precision import resolved
 from sfumato.training.turn import Turn
+
+Watch = Callable[[Ledger, Mapping[str, float]], None]
+"""Called every few turns with what was spent and the mean of each loss term since the last call."""
 
 
 @dataclass
@@ -32,51 +42,152 @@ class Progress:
     """Stages whose `fit` is done."""
     flops: dict[str, float] = field(default_factory=dict)
     """Operations of each objective, counted once."""
+    adopted: list[str] = field(default_factory=list)
+    """Weights that were taken from the run that this one started from."""
 
 
-def save(
-    folder: Path, family: Family, average: Average, turns: Mapping[str, Turn], ledger: Ledger, progress: Progress
-) -> None:
-    """Write a checkpoint.
+class State:
+    """A family on its way: its averages, its ledger, its losses, and the folder that keeps them."""
 
-    Raises: DataError: it cannot be written; the older one stays.
-    """
-    tensors = {f"family.{name}": value for name, value in family.state_dict().items()}
-    tensors |= {f"average.{name}": value for name, value in average.values.items()}
-    for name, turn in turns.items():
-        tensors |= checkpoint.optimizer_tensors(name, turn.optimizer)
-    facts = {"ledger": ledger.model_dump(), "progress": asdict(progress)}
-    checkpoint.save_checkpoint(folder, progress.position, tensors, facts)
+    def __init__(
+        self,
+        family: Family,
+        budget: Budget,
+        seed: int,
+        device: torch.device,
+        folder: Path | None,
+        watch: Watch | None,
+        start: Mapping[str, Tensor] | None,
+    ):
+        self.family = family.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.budget, self.seed, self.device, self.folder, self.watch = budget, seed, device, folder, watch
+        self.start = start
+        precision = resolved(budget.precision, device)
+        self.ledger = Ledger(device=device_name(device), processes=processes.world(), precision=precision)
+        self.average: Average = build(budget.average, family)
+        self.progress = Progress()
+        self.losses = Losses()
+        self._clock = self._saved = time.monotonic()
+
+    def begin(self) -> None:
+        """Start the clock, which goes on from what the ledger says."""
+        self._clock = time.monotonic() - self.ledger.seconds
+        self._saved = time.monotonic()
+
+    def enter(self, number: int, stage: Stage) -> None:
+        """Begin a stage: the networks take the structure that it asks for, and what another run knew of it."""
+        self.progress.stage, self.progress.ended = number, False
+        grown(self.family, stage, self.seed, self.device)
+        self.average.follow(self.family)
+        if self.start is not None:
+            left = {name: value for name, value in self.start.items() if name not in self.progress.adopted}
+            kept = self.family.adopt(left)
+            self.progress.adopted += kept
+            self.average.start(kept)
+        self._compile()
+
+    def charge(self, images: int = 0, flops: float = 0.0, turn: str | None = None) -> None:
+        """Write into the ledger what was spent."""
+        ledger = self.ledger
+        turns = ledger.turns if turn is None else {**ledger.turns, turn: ledger.turns.get(turn, 0) + 1}
+        self.ledger = ledger.model_copy(
+            update={"images": ledger.images + images, "flops": ledger.flops + flops, "turns": turns}
+        )
+
+    def tick(self) -> None:
+        """Write the time into the ledger."""
+        self.ledger = self.ledger.model_copy(update={"seconds": time.monotonic() - self._clock})
+
+    def off_the_clock(self, seconds: float) -> None:
+        """Leave out time that is no part of the training."""
+        self._clock += seconds
+
+    def look(self) -> dict[str, float]:
+        """Read the losses, stop if one is not finite, and tell whoever watches."""
+        peak = max(self.ledger.peak_bytes, peak_bytes(self.device))
+        self.ledger = self.ledger.model_copy(update={"peak_bytes": peak})
+        means = self.losses.means(self.ledger.images)
+        if processes.rank() == 0:
+            if self.watch is not None:
+                self.watch(self.ledger, means)
+            if self.folder is not None:
+                losses.append(self.folder, self.ledger.images, self.ledger.seconds, means)
+        return means
+
+    @property
+    def late(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return time.monotonic() - self._saved > self.budget.save_every
+
+    def save(self, turns: Mapping[str, Turn]) -> None:
+        """Write a checkpoint.
+
+        Raises: DataError: it cannot be written; the older one stays.
+        """
+        self.look()
+        processes.average_buffers(self.family)
+        if processes.rank() == 0 and self.folder is not None:
+            tensors = {f"family.{name}": value for name, value in self.family.state_dict().items()}
+            tensors |= {f"average.{name}": value for name, value in self.average.tensors().items()}
+            for name, turn in turns.items():
+                tensors |= checkpoint.optimizer_tensors(name, turn.optimizer)
+            facts = {"ledger": self.ledger.model_dump(), "progress": asdict(self.progress)}
+            checkpoint.save_checkpoint(self.folder, self.progress.position, tensors, facts)
+        processes.barrier()
+        self._saved = time.monotonic()
+
+    def resume(self, stages: Sequence[Stage]) -> Mapping[str, Tensor] | None:
+        """Take up the newest checkpoint, and give its tensors for the optimisers; None where there is none.
+
+        Raises: WeightsError: it is damaged, of another version, or of another training.
+        """
+        found = checkpoint.load_checkpoint(self.folder) if self.folder is not None else None
+        if found is None or self.folder is None:
+            return None
+        tensors, facts = found
+        try:
+            ledger, self.progress = Ledger.model_validate(facts["ledger"]), Progress(**facts["progress"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightsError(
+                f"the checkpoint in {self.folder} cannot be used ({str(error).splitlines()[0]}); remove it to start again"
+            ) from None
+        self.ledger = ledger.model_copy(update={"processes": processes.world()})
+        for stage in stages[: self.progress.stage + 1]:
+            grown(self.family, stage, self.seed, self.device)
+        self.average.follow(self.family)
+        try:
+            self.family.load_state_dict(under("family.", tensors))
+            self.average.load(under("average.", tensors))
+        except (RuntimeError, KeyError):
+            raise WeightsError(f"the checkpoint in {self.folder} is of another training; remove it") from None
+        self._compile()
+        if processes.rank() == 0:
+            losses.cut(self.folder, self.ledger.images)
+        return tensors
+
+    def deploy(self) -> Family:
+        """The family with its averaged weights, ready to draw."""
+        self.tick()
+        self.average.copy_to(self.family)
+        processes.average_buffers(self.family)
+        return self.family.eval()
+
+    def _compile(self) -> None:
+        if self.budget.compile:
+            backend = self.budget.compile if isinstance(self.budget.compile, str) else "inductor"
+            # Not the critic: torch.compile has no second derivative for its penalty.
+            for module in self.family.deployed():
+                for part in module.children() if module is self.family else [module]:
+                    part.compile(backend=backend)
 
 
-def load(folder: Path) -> tuple[dict[str, Tensor], Ledger, Progress] | None:
-    """The newest checkpoint's tensors and facts, or None.
-
-    Raises: WeightsError: it is damaged or of another version.
-    """
-    found = checkpoint.load_checkpoint(folder)
-    if found is None:
-        return None
-    tensors, facts = found
-    try:
-        return tensors, Ledger.model_validate(facts["ledger"]), Progress(**facts["progress"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(
-            f"the checkpoint in {folder} cannot be used ({str(error).splitlines()[0]}); remove it to start again"
-        ) from None
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The tensors whose names begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def restore(tensors: Mapping[str, Tensor], family: Family, average: Average, where: Path) -> None:
-    """Put weights and averages back.
-
-    Raises: WeightsError: they are of another training.
-    """
-
-    def part(prefix: str) -> dict[str, Any]:
-        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-    try:
-        family.load_state_dict(part("family."))
-        average.load(part("average."))
-    except (RuntimeError, KeyError):
-        raise WeightsError(f"the checkpoint in {where} is of another training; remove it") from None
+def grown(family: Family, stage: Stage, seed: int, device: torch.device | str = "cpu") -> Family:
+    """A family with the structure of a stage; new weights depend on the seed and the stage's name alone."""
+    with lent(stream(seed, "grow", stage.name)):
+        family.grow(stage)
+    return family.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor
 
-from sfumato.families.base import Batch, Family, Objective, Player
+from sfumato.families.base import Batch, Family, Objective, Player, Stage
 from sfumato.families.optimizers import Optimizer
 from sfumato.kinds import build
 from sfumato.streams import lent
-from sfumato.training import processes
+from sfumato.training import checkpoint, processes
 from sfumato.training.ledger import flop_counter
 from sfumato.training.losses import Losses
 
@@ -86,3 +86,26 @@ class Turn:
             return [(batch, 1.0)]
         starts = range(0, n, most)
         return [(batch.pick(slice(start, start + most)), min(most, n - start) / n) for start in starts]
+
+
+def turns_of(
+    stage: Stage,
+    family: Family,
+    losses: Losses,
+    *,
+    half: bool,
+    at_once: int | None,
+    earlier: Mapping[str, Turn],
+    resumed: Mapping[str, Tensor] | None,
+) -> dict[str, Turn]:
+    """A stage's players with their optimisers, which go on from an earlier stage or from a checkpoint where they may."""
+    turns = {}
+    for player in family.players(stage):
+        turn = turns[player.name] = Turn(player, family, losses, half, at_once)
+        old = earlier[player.name].optimizer.state if player.name in earlier else {}
+        for weight in player.weights:
+            if weight in old:
+                turn.optimizer.state[weight] = old[weight]
+        if resumed is not None:
+            checkpoint.restore_optimizer(player.name, turn.optimizer, resumed)
+    return turns

@@ -13,7 +13,7 @@ from sfumato.config import Strict
 from sfumato.data.base import DataSpec, Source
 from sfumato.errors import CapabilityError, DataError
 from sfumato.families.base import Family
-from sfumato.kinds import Kind, build, discover, parse
+from sfumato.kinds import Kind, build, discover, parse, root_of
 from sfumato.metrics.base import Metric
 from sfumato.restorers.base import Restorer
 from sfumato.tasks.base import Task
@@ -50,7 +50,7 @@ def slots(root: type[Kind]) -> list[Any]:
             value = getattr(default, field)
             if not isinstance(value, Strict) or value.owner is None:
                 continue
-            for other in ours(value.owner.root):
+            for other in ours(root_of(value.owner)):
                 if other != value.kind:
                     found.append(pytest.param(name, field, other, id=f"{name}-{field}-{other}"))
     return found
@@ -100,7 +100,7 @@ def test_family(kind: str) -> None:
 @pytest.mark.parametrize(("kind", "field", "other"), slots(Family))
 def test_family_with_every_slot(kind: str, field: str, other: str) -> None:
     slot: dict[str, Any] = {"kind": other}
-    root = getattr(parse(Family, kind), field).owner.root
+    root = root_of(getattr(parse(Family, kind), field).owner)
     if "steps" in discover(root)[other].Config.model_fields:
         slot["steps"] = 6  # a walk of a thousand steps shows nothing more here
     check_family(parse(Family, {"kind": kind, "width": 4, field: slot}), SMALL)

@@ -13,7 +13,7 @@ from sfumato.data.base import Dataset, DataSpec, Source, SourceConfig, Split
 from sfumato.families.base import Batch, Family, Objective, Player, Stage, Terms, weights
 from sfumato.families.optimizers import AdamW
 from sfumato.images import Images, Pixels, Size
-from sfumato.kinds import discover
+from sfumato.kinds import discover, kinds_of, root_of
 from sfumato.metrics.base import PairedMetric
 from sfumato.metrics.l1 import l1
 from sfumato.networks.condition import Condition
@@ -31,11 +31,11 @@ ROOTS: list[Any] = [Family, Task, Restorer, PairedMetric, Source]
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     """A planted kind is gone after its test."""
-    before = [dict(discover(root.root)) for root in ROOTS]
+    before = [dict(discover(root_of(root))) for root in ROOTS]
     yield
     for root, kinds in zip(ROOTS, before, strict=True):
-        root.kinds.clear()
-        root.kinds.update(kinds)
+        kinds_of(root).clear()
+        kinds_of(root).update(kinds)
 
 
 class Sound(Family, abstract=True):

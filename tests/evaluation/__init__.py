@@ -17,6 +17,7 @@ from sfumato.config import Strict
 from sfumato.data.imageset import ImageSet
 from sfumato.evaluation.request import Request
 from sfumato.features import Features
+from sfumato.kinds import kinds_of
 
 
 class Probe(Features):
@@ -59,7 +60,7 @@ class Official(Probe):
 
 
 for _kind in ("probe", "official"):  # tests over all kinds shall not find them
-    Features.kinds.pop(_kind)
+    kinds_of(Features).pop(_kind)
 
 
 def pixels(n: int, seed: int = 0, size: int = 8, channels: int = 3) -> np.ndarray:

@@ -28,7 +28,8 @@ from sfumato.tasks.blur import Gaussian as Soft
 from sfumato.tasks.down_sampling import BlockMean
 from sfumato.tasks.inpainting import Inpainting
 from sfumato.tasks.operators import Identity, Luma, Masking, Nothing, Unknown
-from sfumato.training.trainer import Budget, Trainer
+from sfumato.training.budget import Budget
+from sfumato.training.trainer import Trainer
 
 C, H, W = 3, 2, 4
 D = C * H * W

@@ -16,7 +16,7 @@ from sfumato.families.base import Batch, Family
 from sfumato.families.ddpm import DDPM
 from sfumato.families.regression import Regression
 from sfumato.families.wgan import WGAN
-from sfumato.kinds import discover
+from sfumato.kinds import discover, kinds_of
 from sfumato.networks.condition import Condition
 from sfumato.networks.layers import Attention
 from sfumato.restorers.base import Restorer
@@ -26,8 +26,9 @@ from sfumato.studies.results import read_lines
 from sfumato.studies.study import Study
 from sfumato.tasks.generation import Generation
 from sfumato.tasks.inpainting import Inpainting
+from sfumato.training.budget import Budget
 from sfumato.training.run import make_family
-from sfumato.training.trainer import Budget, Trainer
+from sfumato.training.trainer import Trainer
 
 SPEC = DataSpec(channels=1, size=8, condition=2, classes=3)
 FREE = DataSpec(channels=1, size=8, classes=3)
@@ -170,8 +171,8 @@ def coloured() -> Iterator[None]:
 
     yield
     for root, kinds in before:
-        root.kinds.clear()
-        root.kinds.update(kinds)
+        kinds_of(root).clear()
+        kinds_of(root).update(kinds)
 
 
 def test_a_study_trains_on_training_images_and_measures_on_test_images(coloured: None, tmp_path: Any) -> None:

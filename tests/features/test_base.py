@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sfumato.features import Features, extractor
-from sfumato.features.base import MEMORY
 from sfumato.features.lite0 import Lite0
+from sfumato.features.memory import BATCHES as MEMORY
 from sfumato.kinds import build
 
 

@@ -21,7 +21,7 @@ from sfumato.errors import CapabilityError, ConfigError, ShapeError, WeightsErro
 from sfumato.features import Features, alexnet, base, vgg
 from sfumato.features.lite0 import Lite0
 from sfumato.images import to_float
-from sfumato.kinds import build
+from sfumato.kinds import build, kinds_of
 from sfumato.metrics import perceptual
 from sfumato.metrics.base import Score
 from sfumato.metrics.perceptual import HEADS, Perceptual, gap, official_heads
@@ -235,7 +235,7 @@ class Flat(Features):
         kind: str = "flat"  # not a Literal, so that no study file can name it
 
 
-Features.kinds.pop("flat")
+kinds_of(Features).pop("flat")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from sfumato.data.base import DataSpec
 from sfumato.families.base import Batch
 from sfumato.families.ddpm import DDPM
 from sfumato.images import Images
-from sfumato.kinds import build, parse
+from sfumato.kinds import build, kinds_of, parse
 from sfumato.maths.gaussians import mixture_denoiser
 from sfumato.networks.condition import Condition
 from sfumato.restorers.ddnm import DDNM
@@ -25,8 +25,9 @@ from sfumato.streams import Rngs, stream
 from sfumato.tasks.base import Observation
 from sfumato.tasks.generation import Generation
 from sfumato.tasks.operators import Identity, Masking
+from sfumato.training.budget import Budget
 from sfumato.training.run import make_family
-from sfumato.training.trainer import Budget, Trainer
+from sfumato.training.trainer import Trainer
 
 from ..training.tiny import data
 
@@ -121,10 +122,10 @@ def test_projection_and_clamp_are_wrappers() -> None:
 
 @pytest.fixture
 def forgotten() -> Iterator[None]:
-    before = dict(Sampler.kinds)
+    before = dict(kinds_of(Sampler))
     yield
-    Sampler.kinds.clear()
-    Sampler.kinds.update(before)
+    kinds_of(Sampler).clear()
+    kinds_of(Sampler).update(before)
 
 
 def test_a_solver_that_remembers_never_sees_the_clamp(forgotten: None) -> None:

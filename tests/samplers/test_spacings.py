@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sfumato.config import Strict
-from sfumato.kinds import build, discover, parse
+from sfumato.kinds import build, discover, kinds_of, parse
 from sfumato.samplers.schedules import Cosine, Linear, Schedule
 from sfumato.samplers.spacings import Even, Karras, Quadratic, Spacing
 
@@ -88,8 +88,8 @@ def tangent() -> Iterator[Schedule]:
             return (t.double() * math.pi / 2).sin()
 
     yield Tangent(Tangent.Config())
-    Schedule.kinds.clear()
-    Schedule.kinds.update(before)
+    kinds_of(Schedule).clear()
+    kinds_of(Schedule).update(before)
 
 
 @pytest.mark.parametrize(("rho", "least", "most"), [(7.0, 0.002, 80.0), (3.0, 0.01, 20.0), (1.0, 0.1, 2.0)])

@@ -17,13 +17,14 @@ from sfumato.errors import ConfigError, Interrupted
 from sfumato.families.base import Batch, Family, Group, Objective, Player, Stage, Terms, weights
 from sfumato.families.optimizers import SGD, AdamW, Optimizer
 from sfumato.images import Images, Size, to_float
-from sfumato.kinds import build, choice, discover, find
+from sfumato.kinds import build, choice, discover, find, kinds_of
 from sfumato.networks.condition import Condition
 from sfumato.streams import Rngs, normals
 from sfumato.tasks.generation import Generation
 from sfumato.testing import check_family
 from sfumato.training import run
-from sfumato.training.trainer import Budget, Trainer
+from sfumato.training.budget import Budget
+from sfumato.training.trainer import Trainer
 
 from .tiny import data
 
@@ -35,8 +36,8 @@ SPEC = DataSpec(channels=1, size=(8, 8), classes=10)
 def forgotten() -> Iterator[None]:
     before = dict(discover(Family))
     yield
-    Family.kinds.clear()
-    Family.kinds.update(before)
+    kinds_of(Family).clear()
+    kinds_of(Family).update(before)
 
 
 def growing() -> type[Family]:

@@ -128,7 +128,7 @@ def test_every_round_is_a_good_place_to_stop(
 
     def counting(self: Trainer, *arguments: Any, **named: Any) -> None:
         average(self, *arguments, **named)
-        update = self.average.update
+        update = self.state.average.update
 
         def after_round(*values: Any) -> None:
             update(*values)
@@ -136,7 +136,7 @@ def test_every_round_is_a_good_place_to_stop(
             if rounds[0] == stop_after:
                 signal.raise_signal(signal.SIGINT)
 
-        self.average.update = after_round  # type: ignore[method-assign]
+        self.state.average.update = after_round  # type: ignore[method-assign]
 
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "__init__", counting)

@@ -16,15 +16,16 @@ from sfumato.errors import ConfigError, DivergedError
 from sfumato.families.base import Batch, Family, Objective, Player, Stage, Terms, weights
 from sfumato.families.optimizers import AdamW, Optimizer
 from sfumato.images import to_float
-from sfumato.kinds import build, choice
+from sfumato.kinds import build, choice, kinds_of
 from sfumato.networks.condition import Condition
 from sfumato.tasks.generation import Generation
 from sfumato.tasks.inpainting import Inpainting
 from sfumato.tasks.outpainting import Outpainting
 from sfumato.training.averages import HalfLife, deployed_state
+from sfumato.training.budget import Budget
 from sfumato.training.ledger import Ledger
 from sfumato.training.run import make_family
-from sfumato.training.trainer import Budget, Trainer
+from sfumato.training.trainer import Trainer
 
 from .tiny import data, settings
 
@@ -67,7 +68,7 @@ class Plain(Recorder):
         optimizer: Annotated[Any, choice(Optimizer, "adamw")] = AdamW.Config()
 
 
-Family.kinds.pop("test-recorder")  # it is only for this file
+kinds_of(Family).pop("test-recorder")  # it is only for this file
 
 
 class Lazy(Plain, abstract=True):
@@ -210,12 +211,12 @@ def test_a_buffer_that_is_replaced_keeps_its_value() -> None:
             return [Player("net", [weights(self.net)], [Objective(self.loss("net"))], after_step=advance)]
 
     family, trainer = recorded(Growing, images=80)
-    assert float(family.rounds) == float(trainer.average.values["rounds"]) == 10
+    assert float(family.rounds) == float(trainer.state.average.values["rounds"]) == 10
 
 
 def test_without_an_average_the_weights_are_the_last_ones() -> None:
     family, trainer = recorded(average="none")
-    assert torch.equal(trainer.average.values["net.weight"], family.net.weight)
+    assert torch.equal(trainer.state.average.values["net.weight"], family.net.weight)
 
 
 @pytest.mark.parametrize("decay", ["constant", "cosine"])

@@ -13,7 +13,8 @@ from torch import Tensor
 from sfumato.config import load
 from sfumato.families.base import Batch, Stage, Terms
 from sfumato.training import losses, run
-from sfumato.training.trainer import Budget, Trainer
+from sfumato.training.budget import Budget
+from sfumato.training.trainer import Trainer
 
 from .test_life import FREE, SPEC, One, config, trained
 from .tiny import data
@@ -71,7 +72,7 @@ def test_counting_operations_changes_nothing() -> None:
         )
         trainer = Trainer(family, FREE, Budget(images=48, batch=16), seed=0)
         if not counted:
-            trainer.progress.flops["train.denoiser.0"] = 1.0
+            trainer.state.progress.flops["train.denoiser.0"] = 1.0
         trainer.run(data().train)
         states.append(family.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())

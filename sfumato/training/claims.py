@@ -1,0 +1,66 @@
+"""Claims: a folder belongs to one set of settings, and settings of older versions are read as they were meant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sfumato import config as settings
+from sfumato.config import Strict
+from sfumato.errors import ConfigError
+from sfumato.files import write_atomic
+
+
+def claim(folder: Path, config: Strict, name: str = "config.json") -> None:
+    """Take a folder for these settings, or find that it was taken for the same ones.
+
+    Raises: ConfigError: it was taken for others; the message names the first settings that differ.
+    """
+    path, text = folder / name, config.to_json()
+    if path.is_file():
+        there = settings.load(type(config), migrated(settings.read(path)), str(path))
+        if there != config:
+            keys = differing(json.loads(there.to_json()), json.loads(text))
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            raise ConfigError(
+                f"{folder} holds another run (its {name} differs in {', '.join(keys[:3])}{more}); "
+                "choose another --out or remove the folder"
+            )
+        return
+    if folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty and holds no {name}; choose another --out")
+    write_atomic(path, text)
+
+
+def differing(a: Any, b: Any, path: str = "") -> list[str]:
+    """The paths at which two settings differ.
+
+    Example:
+        >>> differing({"budget": {"images": 1}, "seed": 0}, {"budget": {"images": 2}, "seed": 0})
+        ['budget.images']
+    """
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = list(dict.fromkeys([*a, *b]))
+        return [found for key in keys for found in differing(a.get(key), b.get(key), f"{path}.{key}" if path else key)]
+    return [] if a == b else [path]
+
+
+def migrated(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an older run in today's form, with what were defaults then written down."""
+    if "family" not in values or not isinstance(values["family"], dict):
+        return values
+    family, budget, form = dict(values["family"]), dict(values.get("budget", {})), values.get("format")
+    if form is None:  # version 0.1
+        if "schedule" in family:
+            family["schedule"] = {**family["schedule"], "rounded": True}
+        if "sampler" in family:
+            family["sampler"] = {**family["sampler"], "spacing": "even"}
+        share = budget.pop("ema", 0.05)
+        budget["average"] = {"kind": "half_life", "share": share} if share else "none"
+    elif form != 2:
+        return values
+    network = family.get("network")
+    if isinstance(network, dict) and network.get("kind") in ("unet", "residual"):
+        family["network"] = {**network, "grain": 1}
+    return {**values, "family": family, "budget": budget, "format": 3}

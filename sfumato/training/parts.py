@@ -1,0 +1,68 @@
+"""Parts: runs that another run is made of, copied into its folder, so that nothing needs them where they were.
+
+`start` is a run whose weights another goes on from (fine-tuning). Any other name is what a family `wants`: a trained family
+that it is built around. `parts/<name>` keeps a part's settings, card and ledger for good, its weights until the run is
+finished: from then on they are among the run's own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from sfumato.errors import DataError
+
+FOLDER, START, WEIGHTS = "parts", "start", "model.safetensors"
+FILES = ("config.json", "spec.json", "ledger.json", "card.md", WEIGHTS)
+
+
+def where(folder: Path, name: str, given: Path) -> Path:
+    """Where a part is read from: its copy in the run's folder or, before there is one, where it was said to be."""
+    copy = folder / FOLDER / name
+    return copy if copy.is_dir() else given
+
+
+def bring(folder: Path, parts: Mapping[str, Path]) -> None:
+    """Copy the parts into the run's folder, each whole or not at all.
+
+    Raises: DataError: no space or no permission.
+    """
+    for name, given in parts.items():
+        final = folder / FOLDER / name
+        if final.is_dir():
+            continue
+        temporary = final.with_name(f".{name}.{os.getpid()}.tmp")
+        try:
+            temporary.mkdir(parents=True, exist_ok=True)
+            for file in FILES:
+                if (given / file).is_file():
+                    shutil.copyfile(given / file, temporary / file)
+            if (given / FOLDER).is_dir():
+                shutil.copytree(given / FOLDER, temporary / FOLDER)
+            temporary.rename(final)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise DataError(
+                f"cannot copy {given} to {final}: {error}; free some space or choose another folder"
+            ) from None
+
+
+def settle(folder: Path, parts: Iterable[str]) -> None:
+    """Drop the parts' weights, which a finished run holds itself."""
+    for name in parts:
+        (folder / FOLDER / name / WEIGHTS).unlink(missing_ok=True)
+
+
+def shortly(names: Iterable[str], most: int = 4) -> str:
+    """Names of weights, gathered by the modules they are of.
+
+    Example:
+        >>> shortly(["a.b.weight", "a.b.bias", "c.weight"])
+        'a.b (2), c (1)'
+    """
+    counts = Counter(".".join(name.split(".")[:2]) if name.count(".") > 1 else name.split(".")[0] for name in names)
+    shown = [f"{name} ({n})" for name, n in list(counts.items())[:most]]
+    return ", ".join(shown) + (f" and {len(counts) - most} more" if len(counts) > most else "")
