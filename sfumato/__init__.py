@@ -34,13 +34,16 @@ _PUBLIC = {
     "compare": "sfumato.evaluation.evaluate",
     "evaluate": "sfumato.evaluation.evaluate",
     "evaluate_run": "sfumato.studies.evaluate",
+    "Model": "sfumato.model",
+    "plan": "sfumato.model",
+    "train_run": "sfumato.training.run",
     "explain": "sfumato.evaluation.explain",
-    "load_run": "sfumato.training.run",
+    "load_run": "sfumato.model",
     "read_study": "sfumato.studies.study",
     "restore_picture": "sfumato.restorers.picture",
     "run_study": "sfumato.studies.runner",
     "stream": "sfumato.streams",
-    "train": "sfumato.training.run",
+    "train": "sfumato.model",
 }
 __all__ = ["__version__", *_PUBLIC]
 
@@ -55,5 +58,5 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'sfumato' has no attribute {name!r}")
     module = import_module(_PUBLIC[name])
-    short = {"load_run": "load", "run_study": "run"}.get(name, name)
+    short = {"run_study": "run", "train_run": "train"}.get(name, name)
     return getattr(module, short)

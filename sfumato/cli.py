@@ -64,6 +64,9 @@ def train(
     start: Annotated[
         Path | None, typer.Option(help="A finished run to go on from: fine-tuning, with its family if none is named.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what time and memory it would take, and write nothing.")
+    ] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard logs into OUT/.tensorboard.")
     ] = False,
@@ -81,6 +84,11 @@ def train(
 
     run = read_run(config, family, data, task or ["generation"], images, seed, settings or [], start)
     processes.join(device)
+    if dry_run:
+        from sfumato.training.plan import plan
+
+        display.console.print(str(plan(run, device=device)), markup=False, soft_wrap=True)
+        return
     with display.training_bar(str(run.family.kind), run.budget.images) as watch:
         watch = logs.tensorboard(out / ".tensorboard", watch) if tensorboard else watch
         trained = train_run(run, out, device=device, watch=watch)

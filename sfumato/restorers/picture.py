@@ -29,12 +29,14 @@ class Restored:
     warnings: list[str]
 
 
-def read_mask(path: Path, height: int, width: int, invert: bool = False) -> tuple[Float[Tensor, "1 1 H W"], list[str]]:
-    """A mask file as `known` (1 = given), and warnings. In the file, white is where the picture is to be made.
+def read_mask(
+    mask: Path | UInt8[Tensor, "H W"], height: int, width: int, invert: bool = False
+) -> tuple[Float[Tensor, "1 1 H W"], list[str]]:
+    """A mask as `known` (1 = given), and warnings. In the file or the grey levels, white is where the picture is to be made.
 
     Raises: DataError: unreadable, or nothing or everything is to be made. ShapeError: another size than the picture.
     """
-    grey = read_picture(path, channels=1)[0]
+    path, grey = (mask, read_picture(mask, channels=1)[0]) if isinstance(mask, Path) else ("of the picture", mask)
     if grey.shape != (height, width):
         raise ShapeError(
             f"the mask {path} is {grey.shape[1]} x {grey.shape[0]}, the picture {width} x {height}; make them the same size"
@@ -62,11 +64,13 @@ def read_mask(path: Path, height: int, width: int, invert: bool = False) -> tupl
     return (~hole).float()[None, None], warnings
 
 
-def restorer_of(model: str, device: str = "auto") -> tuple[Restorer, Run | None]:
-    """A restorer from a run's folder or from the name of a classical one.
+def restorer_of(model: str | Run, device: str = "auto") -> tuple[Restorer, Run | None]:
+    """A restorer from a run, from its folder, or from the name of a classical one.
 
     Raises: WeightsError: the folder is no finished run. ConfigError: neither a folder nor a name.
     """
+    if isinstance(model, Run):
+        return Conditional(Conditional.Config(), model.family), model
     folder = Path(model)
     if folder.is_dir():
         run = load(folder, device)
@@ -78,10 +82,10 @@ def restorer_of(model: str, device: str = "auto") -> tuple[Restorer, Run | None]
 
 
 def restore_picture(
-    picture: Path | str,
-    model: str,
+    picture: Path | str | UInt8[Tensor, "C H W"],
+    model: str | Run,
     *,
-    mask: Path | str | None = None,
+    mask: Path | str | UInt8[Tensor, "H W"] | None = None,
     scale: int | None = None,
     invert: bool = False,
     seed: int = 0,
@@ -89,18 +93,23 @@ def restore_picture(
 ) -> Restored:
     """Fill the white part of a mask, enlarge by `scale`, or with neither do what a run was trained for, as to denoise.
 
-    Filling and enlarging can be asked of a trained run or of a classical restorer.
+    Filling and enlarging can be asked of a trained run or of a classical restorer. Picture and mask are files, or pixels.
 
     Raises: DataError, ShapeError: the picture or mask cannot be used. CapabilityError: the model was not trained for this.
     """
     restorer, run = restorer_of(model, device)
     if (mask is not None and scale is not None) or (run is None and mask is None and scale is None):
         raise CapabilityError("give either --mask (white = to be made) or --scale (how many times larger)")
-    pixels = read_picture(picture, run.spec.channels if run else 3)
+    called = "the picture" if isinstance(picture, Tensor) else picture
+    pixels = picture if isinstance(picture, Tensor) else read_picture(picture, run.spec.channels if run else 3)
+    if run is not None and len(pixels) != run.spec.channels:
+        raise ShapeError(f"the picture has {len(pixels)} channels, this model {run.spec.channels}; give it as many")
     warnings: list[str] = []
     noise = 0.0
     if mask is not None:
-        known, warnings = read_mask(Path(mask), pixels.shape[1], pixels.shape[2], invert)
+        known, warnings = read_mask(
+            mask if isinstance(mask, Tensor) else Path(mask), pixels.shape[1], pixels.shape[2], invert
+        )
         operator: Operator = Masking(known)
         if run is not None and not any(_drawn(task, run).hides for task in run.tasks):
             raise CapabilityError(f"this model was not trained to fill masks; it was trained for: {_tasks(run)}")
@@ -113,7 +122,7 @@ def restore_picture(
         rows, columns = (side // (scale or 1) for side in run.spec.size)
         if tuple(pixels.shape[1:]) != (rows, columns):
             raise ShapeError(
-                f"{picture} is {pixels.shape[2]} x {pixels.shape[1]}; this model restores pictures of its own size, "
+                f"{called} is {pixels.shape[2]} x {pixels.shape[1]}; this model restores pictures of its own size, "
                 f"{columns} x {rows}: crop or resize it first, or use a classical restorer (telea, bicubic ...)"
             )
     where = restorer.family.device if restorer.family is not None else torch.device("cpu")

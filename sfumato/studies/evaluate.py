@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sfumato.config import Strict
-from sfumato.errors import ConfigError
+from sfumato.data.base import Dataset
+from sfumato.errors import ConfigError, ShapeError
 from sfumato.kinds import build, parse
 from sfumato.metrics.base import Metric
 from sfumato.restorers.conditional import Conditional
@@ -25,16 +26,24 @@ def evaluate_run(
     test: int | None = None,
     out: Path | None = None,
     device: str = "auto",
+    data: Dataset | None = None,
 ) -> list[Result]:
-    """One result for each task the run was trained on; pictures go below `out` (the run's folder when left out).
+    """One result for each task the run was trained on, on the test images of its own data or of other data.
 
-    Raises: WeightsError: the folder is no finished run. ConfigError: an unknown metric, or no test images.
+    Pictures go below `out` (the run's folder when left out).
+
+    Raises: WeightsError: the folder is no finished run. ConfigError: an unknown metric, or no test images. ShapeError: other
+    data of another size.
     """
     folder = Path(folder)
     trained = load(folder, device)
     chosen = [parse(Metric, metric) for metric in metrics or Study.model_fields["metrics"].default]
     settings = trained.config.data
-    data = build(settings if test is None else settings.model_copy(update={"test": test})).load()
+    if data is None:
+        data = build(settings if test is None else settings.model_copy(update={"test": test})).load()
+    elif (data.spec.channels, data.size) != (trained.spec.channels, trained.spec.size):
+        there, here = (f"{s.channels} x {s.size[0]} x {s.size[1]}" for s in (data.spec, trained.spec))
+        raise ShapeError(f"{data.name} has images of {there}, this model makes {here}; bring them to the same")
     if len(data.test) == 0:
         raise ConfigError(f"{data.name} has no test images, so there is nothing to measure on; use `sfumato sample`")
     method = Method(name=str(trained.config.family.kind), family=trained.config.family)

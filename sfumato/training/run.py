@@ -183,7 +183,9 @@ def load(folder: Path | str, device: str = "cpu") -> Run:
     folder = Path(folder)
     run = skeleton(folder)
     if not (folder / "model.safetensors").is_file():
-        raise WeightsError(f"{folder} has lost its weights (model.safetensors is missing); bring them back or train again")
+        raise WeightsError(
+            f"{folder} has lost its weights (model.safetensors is missing); bring them back or train again"
+        )
     tensors = checkpoint.load_tensors(folder / "model.safetensors")
     wanted = deployed_state(run.family)
     shapes = {name: value.shape for name, value in tensors.items()}

@@ -67,6 +67,8 @@ class State:
         self.average: Average = build(budget.average, family)
         self.progress = Progress()
         self.losses = Losses()
+        self.skipped = 0.0
+        """Seconds that were left out of the ledger."""
         self._clock = self._saved = time.monotonic()
 
     def begin(self) -> None:
@@ -101,6 +103,7 @@ class State:
     def off_the_clock(self, seconds: float) -> None:
         """Leave out time that is no part of the training."""
         self._clock += seconds
+        self.skipped += seconds
 
     def look(self) -> dict[str, float]:
         """Read the losses, stop if one is not finite, and tell whoever watches."""

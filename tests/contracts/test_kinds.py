@@ -25,6 +25,7 @@ SMALL = DataSpec(channels=1, size=8)
 REQUIRED: dict[str, Any] = {
     "folder": {"path": "."},
     "npz": {"path": "a.npz"},
+    "memory": {"counts": [8, 1, 1], "shape": [1, 8, 8], "sha256": "0" * 64},
     "pairs": {"inputs": "inputs", "targets": "targets"},
     "classifier": {"data": "digits"},
 }  # settings that have no default
@@ -132,6 +133,8 @@ def settings_of(kind: str, folder: Path) -> dict[str, Any]:
             for i in range(count):
                 Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / part / f"{i}.png")
         return {"path": str(folder), "size": 8}
+    if kind == "memory":
+        return REQUIRED[kind]
     if kind == "pairs":
         for side in ("inputs", "targets"):
             (folder / side).mkdir()
@@ -162,8 +165,8 @@ def test_source(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         build(config).load()
     except (CapabilityError, DataError) as error:  # a download: the message has to stand alone
         text = str(error)
-        assert "\n" not in text and ("http" in text or "pip install" in text), text
-        assert "data.root" in text or "pip install" in text, text
+        assert "\n" not in text and ("http" in text or "pip install" in text or "in memory" in text), text
+        assert "data.root" in text or "pip install" in text or "give them again" in text, text
     else:
         check_source(config)
 
