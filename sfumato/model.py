@@ -28,7 +28,7 @@ from sfumato.data.memory import in_memory, record
 from sfumato.data.npz import channels_first
 from sfumato.errors import ConfigError, DataError, Interrupted
 from sfumato.families.base import Family
-from sfumato.images import Pixels
+from sfumato.images import PEAK, Pixels
 from sfumato.kinds import discover
 from sfumato.restorers.picture import restore_picture
 from sfumato.studies.evaluate import evaluate_run
@@ -106,7 +106,7 @@ class Model:
     ) -> Tensor:
         """A restored picture, uint8 [C, H, W]; what looks wrong is said as a warning.
 
-        Picture and mask are files or arrays of uint8: H x W, H x W x C or C x H x W. In a mask white (255) is where the picture
+        Picture and mask are files or arrays of uint8: H x W, H x W x C or C x H x W. In a mask white is where the picture
         is to be made; with `scale` it is enlarged; with neither, what the model was trained for is undone.
 
         Raises: DataError, ShapeError: picture or mask cannot be used. CapabilityError: it was not trained for this.
@@ -291,5 +291,5 @@ def _grey(mask: Path | str | Array | None) -> Any:
         return mask
     array = torch.as_tensor(mask).cpu()
     if array.dtype == torch.bool:
-        array = array.to(torch.uint8) * 255
+        array = array.to(torch.uint8) * PEAK
     return _pixels(array)[0]

@@ -14,7 +14,9 @@ import sfumato
 from sfumato.cli import main
 from sfumato.data.digits import Digits
 from sfumato.errors import CapabilityError, ConfigError, DataError, ShapeError
+from sfumato.families.base import Family
 from sfumato.images import read_picture, write_picture
+from sfumato.kinds import kinds_of
 from sfumato.model import Model, dataset
 
 SMALL = {"family.width": 4, "budget.batch": 16, "data.name": "mine"}
@@ -155,6 +157,7 @@ def test_a_family_of_one_s_own_is_recorded_with_its_module(tmp_path: Path, monke
     import mine_for_tests  # type: ignore[import-not-found]
 
     run = sfumato.train(mine_for_tests.Mine, pixels(40, size=8), task="inpainting", images=64, progress=False)
+    kinds_of(Family).pop("mine")  # it is only for this test
     assert run.config.plugins == ["mine_for_tests"]
     picture: Any = pixels(1, size=8)[0]
     assert run.restore(picture, mask=np.eye(8, dtype=np.uint8) * 255).shape == (3, 8, 8)
