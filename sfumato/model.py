@@ -291,5 +291,5 @@ def _grey(mask: Path | str | Array | None) -> Any:
         return mask
     array = torch.as_tensor(mask).cpu()
     if array.dtype == torch.bool:
-        array = array.to(torch.uint8) * PEAK
+        array = (array * PEAK).to(torch.uint8)
     return _pixels(array)[0]
