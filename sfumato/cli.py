@@ -267,17 +267,16 @@ def study(
     Stop it with Ctrl-C and give the same command again: nothing finished is lost or made twice.
     """
     from sfumato import display
-    from sfumato.kinds import build
     from sfumato.reports.report import build_report
     from sfumato.studies import results, runner
     from sfumato.studies.study import read_study, scaled
 
     question = scaled(read_study(file, settings), scale)
     folder = out or Path("runs") / file.stem
-    data = build(question.data).load()
-    question = runner.resolve(question, data)  # widths are a part of what a training is known by
+    resolved = runner.resolve(question)  # widths are a part of what a training is known by
+    question = resolved.study
     with display.study_bars(question.budget.images, lambda: runner.training_progress(question, folder)):
-        path = runner.run(question, folder, device=device, jobs=jobs, data=data, source=file.read_text())
+        path = runner.run(resolved, folder, device=device, jobs=jobs, source=file.read_text())
     display.show(results.read_lines(path))
     display.console.print(f"report: {build_report(folder)}", soft_wrap=True)
 

@@ -6,6 +6,8 @@ run.sample(), run.restore(...), run.evaluate(), run.save("runs/mine")
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import shutil
 import tempfile
@@ -34,9 +36,11 @@ from sfumato.restorers.picture import restore_picture
 from sfumato.studies.evaluate import evaluate_run
 from sfumato.studies.results import Result
 from sfumato.training import run as runs
+from sfumato.training.checkpoint import load_tensors
 from sfumato.training.ledger import Ledger
 from sfumato.training.plan import Plan
 from sfumato.training.plan import plan as plan_run
+from sfumato.training.post_hoc import average
 from sfumato.training.run import Run, RunConfig
 from sfumato.training.sampling import sample_pixels
 
@@ -127,6 +131,20 @@ class Model:
         """
         given = self._data if data is None else dataset(data)[1]
         return evaluate_run(self.folder, metrics, test, device=device, data=given)
+
+    def averaged(self, length: float) -> Model:
+        """The same run with an average of another length, for one that was trained with budget.average = "post_hoc".
+
+        `length` is the standard deviation as a share of the training; choose it on validation images.
+
+        Raises: ConfigError: it has no snapshots, or the length is not in (0, 0.25).
+        """
+        path, settings_of = self.folder / runs.SNAPSHOTS, self.config.budget.average
+        kept = load_tensors(path) if path.is_file() else {}
+        weights = average(kept, getattr(settings_of, "tracks", (0.05, 0.1)), length)
+        other = copy.deepcopy(self.run.family)
+        other.load_state_dict(weights, strict=False)
+        return Model(dataclasses.replace(self.run, family=other), self.folder, self._data)
 
     def save(self, folder: Path | str) -> Model:
         """Copy everything into a folder, from which `sfumato.load_run` and every command take it.

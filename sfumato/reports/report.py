@@ -11,6 +11,7 @@ from typing import Any
 from sfumato.errors import DataError
 from sfumato.files import write_atomic
 from sfumato.kinds import build
+from sfumato.reports.classes import ClassTable, class_tables, classes_to_csv
 from sfumato.reports.figures import perception_against_distortion, quality_against_cost
 from sfumato.reports.tables import Table, table, to_csv, to_latex
 from sfumato.reports.template import render
@@ -41,6 +42,8 @@ class Section:
     plane: str
     """Perception against distortion, where a metric measures both; else empty."""
     verdict: str
+    classes: list[ClassTable]
+    """Figures within classes, where the study asks for them."""
 
 
 def build_report(folder: Path | str) -> Path:
@@ -58,6 +61,8 @@ def build_report(folder: Path | str) -> Path:
     tables = [part.table for part in sections]
     write_atomic(folder / "tables.csv", to_csv(tables))
     write_atomic(folder / "tables.tex", to_latex(tables, study.title))
+    if any(part.classes for part in sections):
+        write_atomic(folder / "classes.csv", classes_to_csv({part.name: part.classes for part in sections}))
     page = render(
         "page.html",
         study=study,
@@ -93,6 +98,7 @@ def section(study: Study, results: Sequence[Result], task: str, methods: Sequenc
         plots,
         perception_against_distortion(rows),
         verdict(rows, differences),
+        class_tables(results, task, methods),
     )
 
 

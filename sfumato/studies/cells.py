@@ -6,14 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from sfumato.config import Strict
-from sfumato.data.base import DataSpec
 from sfumato.kinds import build
-from sfumato.restorers.base import Restorer
-from sfumato.streams import stream
-from sfumato.studies.study import Method, Study
-from sfumato.tasks.base import Task
-from sfumato.tasks.generation import Generation
+from sfumato.studies.resolved import Resolved, groups, trained_tasks
+from sfumato.studies.study import Study
 from sfumato.training import losses
 from sfumato.training import run as runs
 from sfumato.training.run import RunConfig
@@ -27,20 +22,6 @@ class Cell:
     seed: int
     tasks: tuple[int, ...]
     training: RunConfig | None = None
-
-
-def trained_tasks(study: Study, method: Method, group: tuple[int, ...]) -> list[Strict]:
-    """The settings of the tasks that a method's model is trained on, to answer these ones."""
-    if not method.restorer.owner.trains_on_tasks:
-        return [Generation.Config()]
-    return [study.tasks[task] for task in group]
-
-
-def groups(study: Study, method: Method) -> list[tuple[int, ...]]:
-    """The tasks that each training of a method serves."""
-    everything = tuple(range(len(study.tasks)))
-    shared = study.train == "jointly" or method.family is None or not method.restorer.owner.trains_on_tasks
-    return [everything] if shared else [(task,) for task in everything]
 
 
 def cells(study: Study) -> list[Cell]:
@@ -72,24 +53,18 @@ def run_folder(config: RunConfig, out: Path) -> Path:
     return out / "runs" / f"{config.family.kind}--{what}--{config.seed}--{digest}"
 
 
-def result_name(study: Study, cell: Cell, task: int) -> str:
+def result_name(resolved: Resolved, cell: Cell, task: int) -> str:
     """The name of a cell's result for one task, without its ending."""
-    return f"{study.methods[cell.method].slug}--{build(study.tasks[task]).name}--{cell.seed}"
+    return f"{resolved.study.methods[cell.method].slug}--{resolved.tasks[task].name}--{cell.seed}"
 
 
-def answers(restorer: type[Restorer], task: Task, spec: DataSpec) -> bool:
-    """Whether a restorer can undo this task's operator; a classical one often cannot, and its cell stays empty."""
-    return restorer.answers(task.operator([stream(0, "mask", 0)], 1, spec.size))
-
-
-def pending(study: Study, cell: Cell, out: Path, spec: DataSpec) -> list[int]:
+def pending(resolved: Resolved, cell: Cell, out: Path) -> list[int]:
     """The tasks of a cell that its restorer can answer and that have no result yet."""
-    restorer = study.methods[cell.method].restorer.owner
     return [
         task
         for task in cell.tasks
-        if answers(restorer, build(study.tasks[task]), spec)
-        and not (out / "results" / f"{result_name(study, cell, task)}.json").is_file()
+        if (cell.method, task) in resolved.answered
+        and not (out / "results" / f"{result_name(resolved, cell, task)}.json").is_file()
     ]
 
 

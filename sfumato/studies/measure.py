@@ -14,11 +14,9 @@ from sfumato.data.base import Dataset, Split
 from sfumato.errors import DataError
 from sfumato.files import write_atomic
 from sfumato.images import Pixels, encode, grid, to_float, to_uint8
-from sfumato.kinds import build
 from sfumato.metrics.base import Metric, Score
 from sfumato.restorers.base import Restorer
 from sfumato.streams import stream
-from sfumato.studies.study import Study
 from sfumato.tasks.base import Observation, Task
 
 SHOWN = 10  # test images that the report shows of every method
@@ -125,12 +123,11 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def show_truth(study: Study, test: Split, out: Path) -> None:
+def show_truth(tasks: Sequence[Task], test: Split, out: Path) -> None:
     """Write the columns of true and of observed images that the report sets beside every method's."""
     images = test.read(slice(0, SHOWN))[0]
     picture(images, out / "pictures" / "true.png")
-    for settings in study.tasks:
-        task: Task = build(settings)
+    for task in tasks:
         _, observation = observe(task, test, slice(0, SHOWN), "cpu")
         picture(to_uint8(observation.preview), out / "pictures" / f"observed--{task.name}.png")
 

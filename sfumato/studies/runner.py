@@ -27,56 +27,25 @@ from sfumato.streams import stream
 from sfumato.studies import results
 from sfumato.studies.cells import (
     Cell,
-    answers,
     cells,
-    groups,
     pending,
     result_name,
     run_folder,
-    trained_tasks,
     training_progress,
 )
 from sfumato.studies.measure import Measured, measure, observe, picture, show_truth
-from sfumato.studies.parity import deployed_parameters, fit_parameters
+from sfumato.studies.resolved import Resolved, resolve
 from sfumato.studies.results import Result
 from sfumato.studies.study import Method, Study
 from sfumato.tasks.base import Task
 from sfumato.training import processes
 from sfumato.training import run as runs
 from sfumato.training.claims import claim
-from sfumato.training.parts import START
 from sfumato.training.run import Run
 
 
-def resolve(study: Study, data: Dataset) -> Study:
-    """The study with every learned method at the width that parity asks for.
-
-    Raises: ConfigError: a width cannot be found within the tolerance.
-    """
-    if study.parity.parameters is None:
-        return study
-    methods = []
-    for method in study.methods:
-        if method.family is not None:
-            served = [trained_tasks(study, method, group) for group in groups(study, method)]
-            specs = [runs.run_spec(data, [build(task) for task in group]) for group in served]
-            if any(other != specs[0] for other in specs):
-                raise ConfigError(
-                    "parity cannot hold in a study that trains generation and restoration apart, since only one has a "
-                    "condition; split it into two studies, or train jointly"
-                )
-            parts = {name: runs.skeleton(path).family for name, path in method.parts.items() if name != START}
-            if deployed_parameters(method.family, specs[0], parts) == 0:
-                methods.append(method)  # what is computed and not trained has no width to turn
-                continue
-            family = fit_parameters(method.family, specs[0], study.parity.parameters, study.parity.tolerance, parts)
-            method = method.model_copy(update={"family": family})
-        methods.append(method)
-    return study.model_copy(update={"methods": methods})
-
-
 def run(
-    study: Study,
+    study: Study | Resolved,
     out: Path | str,
     *,
     device: str = "auto",
@@ -88,24 +57,24 @@ def run(
     """Answer a study: run what is missing, gather results.jsonl, and return its path.
 
     `jobs` trains that many cells at once, each in its own process with its share of the cores; those processes load the
-    study's data themselves. `source` is the text of the study's file, kept beside the results for the report.
+    study's data themselves. A study may come resolved. `source` is the text of its file, kept beside the results.
 
     Raises: ConfigError: the folder holds another study, or parity cannot be reached. Interrupted: Ctrl-C.
     """
-    out, data = Path(out), data or build(study.data).load()
-    study = resolve(study, data)
+    out, resolved = Path(out), study if isinstance(study, Resolved) else resolve(study, data)
+    study = resolved.study
     claim(out, study, "study.json")
     if source is not None:
         write_atomic(out / "study.toml", source)
-    show_truth(study, data.test, out)
-    todo = by_training(cell for cell in cells(study) if pending(study, cell, out, data.spec))
+    show_truth(resolved.tasks, resolved.data.test, out)
+    todo = by_training(cell for cell in cells(study) if pending(resolved, cell, out))
     if todo:
-        rehearse(study, data, device)
+        rehearse(resolved, device)
     try:
         if jobs == 1 or len(todo) < 2:
             for part in todo:
                 for cell in part:
-                    work(study, cell, out, device, data)
+                    work(resolved, cell, out, device)
                     if done is not None:
                         done(cell)
         else:
@@ -132,8 +101,8 @@ def _in_processes(
     order = sorted(todo, key=lambda part: part[0].training is None)
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(threads, stop)) as pool:
-        futures = {pool.submit(_unless_stopped, study, part, out, device): part for part in order}
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(study, threads, stop)) as pool:
+        futures = {pool.submit(_unless_stopped, part, out, device): part for part in order}
         try:
             for future in as_completed(futures):
                 future.result()
@@ -150,58 +119,59 @@ def _in_processes(
 
 
 _stop: Event | None = None  # set in a worker by `_begin`; shared by all processes of a study
+_resolved: Resolved | None = None  # the same; each process has its own
 
 
-def _unless_stopped(study: Study, part: Sequence[Cell], out: Path, device: str) -> None:
-    assert _stop is not None
+def _unless_stopped(part: Sequence[Cell], out: Path, device: str) -> None:
+    assert _stop is not None and _resolved is not None
     try:
         for cell in part:
             if _stop.is_set():
                 raise Interrupted("stopped before this cell began")
-            work(study, cell, out, device)
+            work(_resolved, cell, out, device)
     except Interrupted:
         _stop.set()
         raise
 
 
-def _begin(threads: int, stop: Event) -> None:
-    global _stop
-    _stop = stop
+def _begin(study: Study, threads: int, stop: Event) -> None:
+    global _stop, _resolved
     torch.set_num_threads(threads)
+    _stop, _resolved = stop, Resolved(study, build(study.data).load(), tuple(build(task) for task in study.tasks))
     # Ctrl-C reaches every process of the terminal: one that trains saves and stops (training/interrupt.py), one that only
     # waits or measures is left to the parent.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def work(study: Study, cell: Cell, out: Path, device: str, data: Dataset | None = None) -> None:
+def work(resolved: Resolved, cell: Cell, out: Path, device: str) -> None:
     """Train and measure one cell; what is already done is not done again."""
-    data = data or build(study.data).load()
+    study, data = resolved.study, resolved.data
     method = study.methods[cell.method]
     trained: Run | None = None
     if cell.training is not None:
         try:
             trained = runs.train(cell.training, run_folder(cell.training, out), device=device, data=data)
         except DivergedError as error:
-            for number in pending(study, cell, out, data.spec):
-                _record_failure(study, cell, number, out, error)
+            for number in pending(resolved, cell, out):
+                _record_failure(resolved, cell, number, out, error)
             return
     restorer: Restorer = build(method.restorer, None if trained is None else trained.family)
     where = processes.join(device) if trained is None else trained.family.device
-    for number in pending(study, cell, out, data.spec):
-        task: Task = build(study.tasks[number])
+    for number in pending(resolved, cell, out):
+        task = resolved.tasks[number]
         metrics: list[Metric] = [build(metric) for metric in study.metrics]
         try:
             measured = measure(
                 restorer, task, data, metrics, seed=cell.seed, batch=study.batch, device=where, classes=study.classes
             )
         except DivergedError as error:
-            _record_failure(study, cell, number, out, error)
+            _record_failure(resolved, cell, number, out, error)
         else:
-            picture(measured.shown, out / "pictures" / f"{result_name(study, cell, number)}.png")
+            picture(measured.shown, out / "pictures" / f"{result_name(resolved, cell, number)}.png")
             results.save(
                 result(method, task, cell.seed, measured, trained, restorer.calls()),
                 out,
-                result_name(study, cell, number),
+                result_name(resolved, cell, number),
             )
 
 
@@ -226,11 +196,12 @@ def result(method: Method, task: Task, seed: int, measured: Measured, trained: R
     )
 
 
-def rehearse(study: Study, data: Dataset, device: str) -> None:
+def rehearse(resolved: Resolved, device: str) -> None:
     """Load every metric and try every classical restorer on one image, so that what is missing is said before training.
 
     Raises: CapabilityError, WeightsError: an extra package or a weight file is missing. ConfigError: two metrics of one name.
     """
+    study, data = resolved.study, resolved.data
     if len(data.test) == 0:
         raise ConfigError(f"{data.name} has no test images, so there is nothing to report on; choose other data")
     labels = []
@@ -240,27 +211,27 @@ def rehearse(study: Study, data: Dataset, device: str) -> None:
         if metric.label in labels:  # one figure would stand where the other was
             raise ConfigError(f"two metrics are both called {metric.label}; keep one in this study")
         labels.append(metric.label)
-    for method in study.methods:
-        for settings in study.tasks:
-            task: Task = build(settings)
-            task.check(data.spec)
-            if method.family is None and answers(method.restorer.owner, task, data.spec):
+    for task in resolved.tasks:
+        task.check(data.spec)
+    for m, method in enumerate(study.methods):
+        for t, task in enumerate(resolved.tasks):
+            if method.family is None and (m, t) in resolved.answered:
                 _, observation = observe(task, data.test, slice(0, 1), "cpu")
                 build(method.restorer).restore(observation, rng=stream(0, "rehearsal"))
 
 
-def _record_failure(study: Study, cell: Cell, task: int, out: Path, error: DivergedError) -> None:
-    method = study.methods[cell.method]
+def _record_failure(resolved: Resolved, cell: Cell, task: int, out: Path, error: DivergedError) -> None:
+    method = resolved.study.methods[cell.method]
     failure = Result(
         method=method.name,
-        task=build(study.tasks[task]).name,
+        task=resolved.tasks[task].name,
         seed=cell.seed,
         status="diverged",
         cause=str(error),
         learned=True,
         trained_on=[] if cell.training is None else [build(task).name for task in cell.training.tasks],
     )
-    results.save(failure, out, result_name(study, cell, task))
+    results.save(failure, out, result_name(resolved, cell, task))
 
 
-__all__ = ["measure", "rehearse", "resolve", "result", "run", "training_progress", "work"]
+__all__ = ["Resolved", "measure", "rehearse", "resolve", "result", "run", "training_progress", "work"]

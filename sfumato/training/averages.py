@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, final
 
 import torch
@@ -39,7 +39,6 @@ class Average(Kind, ABC, root=True):
     def words(cls, config: Any) -> str:
         """What a card says the weights are; from settings alone, since an average copies the weights."""
 
-    @final
     def follow(self, family: Family) -> None:
         """Look at the family's weights, which may have grown; new ones begin as they are, known ones keep their average."""
         self._family = family
@@ -53,7 +52,6 @@ class Average(Kind, ABC, root=True):
         self._averaged = [name for name in self.values if name in parameters]
         self._copied = [name for name in self.values if name not in parameters]
 
-    @final
     @torch.no_grad()
     def update(self, images: int, new: int) -> None:
         """Take in the weights after `new` more images of `images` in all."""
@@ -63,7 +61,6 @@ class Average(Kind, ABC, root=True):
         for name in self._copied:
             self.values[name].copy_(state[name])
 
-    @final
     @torch.no_grad()
     def start(self, names: Sequence[str] | None = None) -> None:
         """Begin anew from the weights as they are, or from some of them."""
@@ -88,8 +85,17 @@ class Average(Kind, ABC, root=True):
     @torch.no_grad()
     def copy_to(self, family: Family) -> None:
         """Put the averages into the family."""
+        made = self.deployed()
         for name, value in deployed_state(family).items():
-            value.copy_(self.values[name])
+            value.copy_(made[name])
+
+    def deployed(self) -> Mapping[str, Tensor]:
+        """The weights that are deployed."""
+        return self.values
+
+    def kept(self) -> dict[str, Tensor]:
+        """What a finished run keeps beside its weights, for kinds that can be chosen again after training."""
+        return {}
 
 
 class Last(Average):

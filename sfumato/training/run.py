@@ -33,6 +33,7 @@ from sfumato.training.ledger import Ledger
 from sfumato.training.state import Watch, grown
 from sfumato.training.trainer import Trainer
 
+SNAPSHOTS = "snapshots.safetensors"  # of averages whose length is chosen after training
 LEAST = 0.1  # share of a parent's numbers that have to fit, or else it is no fine-tuning
 
 
@@ -138,6 +139,8 @@ def train(
     run = Run(config, trainer.ledger, family, spec, made_of)
     if processes.rank() == 0:
         told = "" if start is None else adoption(family, list(start), trainer.state.progress.adopted)
+        if snapshots := trainer.state.average.kept():
+            checkpoint.save_tensors(snapshots, folder / SNAPSHOTS)
         checkpoint.save_tensors(deployed_state(family), folder / "model.safetensors")
         write_atomic(folder / "spec.json", spec.to_json())
         write_atomic(folder / "card.md", card(run, told))

@@ -4,13 +4,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sfumato.config import load
 from sfumato.errors import ConfigError
+from sfumato.kinds import build
 from sfumato.reports.report import build_report
+from sfumato.reports.tables import number
 from sfumato.studies import results, runner
 from sfumato.studies.study import Study
+from sfumato.training import run
 
 FEATURES = {"kind": "lite0", "layer": "b4", "size": 16}
 VALUES: dict[str, Any] = {
@@ -70,3 +74,52 @@ def test_two_metrics_of_one_name_are_refused_before_training(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="two metrics are both called KD-lite0-b4-16px"):
         runner.run(load(Study, {**VALUES, "metrics": twice}), tmp_path, device="cpu")
     assert not list(tmp_path.glob("results/*.json"))
+
+
+def test_figures_within_classes_are_on_the_page(tmp_path: Path) -> None:
+    run.train(
+        load(
+            run.RunConfig,
+            {
+                "data": {"kind": "digits", "train": 64, "validation": 8, "test": 24},
+                "tasks": ["inpainting"],
+                "family": {"kind": "ddpm", "width": 4},
+                "budget": {"images": 32, "batch": 16},
+            },
+        ),
+        tmp_path / "parent",
+    )
+    study = load(
+        Study,
+        {
+            "title": "classes",
+            "data": {"kind": "digits", "train": 64, "validation": 8, "test": 24},
+            "tasks": ["inpainting"],
+            "classes": True,
+            "budget": {"images": 32, "batch": 16},
+            "metrics": ["l1", "psnr"],
+            "methods": [
+                {
+                    "name": "Tuned",
+                    "family": {"kind": "ddpm", "width": 4},
+                    "parts": {"start": str(tmp_path / "parent")},
+                },
+                {"name": "Mean <fill>", "restorer": "mean_fill"},
+            ],
+        },
+    )
+    found = results.read_lines(runner.run(study, tmp_path / "study", device="cpu"))
+    build_report(tmp_path / "study")
+    page, lines = (tmp_path / "study/report.html").read_text(), (tmp_path / "study/classes.csv").read_text()
+    assert "Figures within classes" in page and "Mean &lt;fill&gt;" in page and "its part start" in page
+    rows = [line.split(",") for line in lines.splitlines()[1:]]
+    for result in found:
+        for label, within in result.within.items():
+            for name, value in within.items():
+                row = next(r for r in rows if r[:4] == [result.task, result.method, label, name])
+                assert float(row[4]) == pytest.approx(value)
+                assert f"<td>{number(value, result.scores[label].value)}</td>" in page
+    mean = next(result for result in found if result.method == "Mean <fill>")
+    weights = np.bincount(build(study.data).load().test.labels.numpy(), minlength=10)
+    whole = sum(mean.within["L1"][str(k)] * n for k, n in enumerate(weights) if n) / weights.sum()
+    assert whole == pytest.approx(mean.scores["L1"].value, rel=1e-6)

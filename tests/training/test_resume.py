@@ -7,16 +7,22 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
 
 from sfumato.cli import main
 from sfumato.errors import DataError, Interrupted
+from sfumato.families.base import Family
+from sfumato.kinds import kinds_of
 from sfumato.training import checkpoint, interrupt, run
 from sfumato.training.trainer import Trainer
 
+from .growing import Growing
 from .tiny import command, data, settings, start
+
+kinds_of(Family).pop("growing-toy", None)  # a test that wants it puts it back
 
 WGAN = ["wgan", "--images", "4800", "--set", "family.width=4", "--set", "family.critic_turns=2"]
 TINY = ["--data", "digits", "--task", "inpainting", "--task", "outpainting", "--set", "budget.batch=16"]
@@ -55,6 +61,7 @@ def killed(tmp_path: Path, arguments: list[str], kills: int) -> None:
                 break
             time.sleep(0.002)
         process.communicate(timeout=300)
+        assert process.returncode in (0, -signal.SIGKILL), process.returncode
     assert done == kills, "the run ended before it was killed often enough; give it more images"
     assert (out / "model.safetensors").read_bytes() == expected
     assert not list(out.glob("checkpoint-*")) and not list(out.glob(".checkpoint-*"))
@@ -63,6 +70,29 @@ def killed(tmp_path: Path, arguments: list[str], kills: int) -> None:
 
 def test_kill_9_three_times(tmp_path: Path) -> None:
     killed(tmp_path, [*WGAN, *TINY], 3)
+
+
+def test_kill_9_while_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(kinds_of(Family), "growing-toy", Growing)
+    arguments = ["growing-toy", "--images", "4800", "--data", "digits", "--task", "generation"]
+    arguments += ["--set", "budget.batch=4", "--set", "budget.save_every=0.05", "--set", "family.optimizer.lr=0.001"]
+    killed(tmp_path, [*arguments, "--set", "plugins=['tests.training.growing']"], 3)
+
+
+def test_kill_9_around_a_fit(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "set.npz", images=rng.integers(0, 256, (3000, 24, 24), dtype=np.uint8))
+    arguments = ["gaussian", "--data", "npz", "--set", f"data.path={tmp_path / 'set.npz'}", "--task", "generation"]
+    expected, out = whole(tmp_path, arguments), tmp_path / "killed"
+    for pattern in ("config.json", "checkpoint-*", ".checkpoint-*"):  # while it is fitted, and when it is
+        process = start(command(out, *arguments))
+        wait_for(out, pattern, process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=60)
+    process = start(command(out, *arguments))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert (out / "model.safetensors").read_bytes() == expected and not list(out.glob("*checkpoint-*"))
 
 
 @pytest.mark.slow
