@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 import sfumato
+from sfumato import catalogue
 from sfumato.config import load
-from sfumato.kinds import kinds_of
+from sfumato.data.base import DataSpec
+from sfumato.families.ddpm import DDPM
+from sfumato.kinds import all_roots, kinds_of
 from sfumato.studies.study import Study
+from sfumato.testing import check_family, check_metric, check_restorer, check_task
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,21 +23,38 @@ def blocks(name: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / name).read_text(), flags=re.DOTALL)
 
 
-def test_the_model_of_contributing_passes_the_checks_of_a_family(tmp_path, monkeypatch):
-    from sfumato.families.base import Family
-    from sfumato.testing import check_family
+def sampler_check(config):
+    check_family(DDPM.Config(width=4, sampler=config.model_copy(update={"steps": 4})), DataSpec(channels=1, size=8))
 
-    (source,) = blocks("CONTRIBUTING.md", "python")
-    kept = kinds_of(Family).pop("lsgan", None)  # whoever follows the recipe has the family in the tree
-    (tmp_path / "lsgan_of_contributing.py").write_text(source)
+
+RECIPES = {  # the class of each recipe, and how its kind is checked
+    "LSGAN": lambda config: check_family(config.model_copy(update={"width": 4})),
+    "Mine": lambda config: check_family(config),
+    "Rows": check_task,
+    "Worst": check_metric,
+    "MedianFill": check_restorer,
+    "Twice": sampler_check,
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_recipes_of_contributing_pass_the_checks(name, tmp_path, monkeypatch):
+    sources = {re.search(r"^class (\w+)\(", source, re.M)[1]: source for source in blocks("CONTRIBUTING.md", "python")}
+    assert set(sources) == set(RECIPES)
+    catalogue.roots()
+    before = {root: dict(kinds_of(root)) for root in all_roots()}
+    kind = re.search(r'Literal\["(\w+)"\]', sources[name])[1]
+    for root in all_roots():
+        kinds_of(root).pop(kind, None)  # whoever follows the recipe has the file in the tree
+    (tmp_path / f"recipe_{kind}.py").write_text(sources[name])
     monkeypatch.syspath_prepend(tmp_path)
     try:
-        module = importlib.import_module("lsgan_of_contributing")
-        check_family(module.LSGAN.Config(width=4))
+        module = importlib.import_module(f"recipe_{kind}")
+        RECIPES[name](getattr(module, name).Config())
     finally:
-        kinds_of(Family).pop("lsgan", None)
-        if kept is not None:
-            kinds_of(Family)["lsgan"] = kept
+        for root, kinds in before.items():
+            kinds_of(root).clear()
+            kinds_of(root).update(kinds)
 
 
 def test_the_study_of_the_readme_is_a_study():
@@ -50,6 +71,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
         small = source.replace("studies/quickstart.toml", str(ROOT / "studies" / "quickstart.toml")).replace(
             "5000", "256"
         )
+        small = small.replace("images=50_000", "images=64, settings={'family.width': 4}")
         exec(compile(small, "README.md", "exec"), {})
     assert (tmp_path / "runs" / "small" / "report.html").is_file()
 

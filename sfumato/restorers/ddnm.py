@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 
 from sfumato.config import Strict
 from sfumato.errors import CapabilityError
@@ -25,7 +26,8 @@ from sfumato.tasks.base import Observation
 class DDNM(Restorer):
     """x_0 <- x_0 + A+ (y - A x_0) at every step of an unconditional walk; no training on the task.
 
-    With noise in y the correction is the posterior mean of x_0 under N(x_0-hat, r^2 I), r^2 = sigma^2 / (alpha^2 + sigma^2):
+    With noise in y the correction is the posterior mean of x_0 under N(x_0-hat, r^2 I), r^2 the variance
+    that the denoiser says or else sigma^2 s^2 / (alpha^2 s^2 + sigma^2), what is left of images of deviation s at this noise:
     x_0 + r^2 A^T (r^2 A A^T + noise^2 I)^-1 (y - A x_0), so that noise is not taken for the picture (Song et al., 2023, PiGDM).
     Reference: Wang, Yu and Zhang (2023), Zero-shot image restoration using denoising diffusion null-space model.
     """
@@ -37,6 +39,8 @@ class DDNM(Restorer):
         kind: Literal["ddnm"] = "ddnm"
         sampler: Annotated[Any, choice(Sampler, "ddim")] = DDIM.Config(steps=100, eta=0.85)
         """The walk: the paper's 100 steps with 0.85 of the ancestral noise."""
+        spread: float = Field(default=0.5, gt=0.0)
+        """Standard deviation of the images' values on their scale (-1 to 1); it only counts where y is noisy."""
 
     def __init__(self, config: Config, family: Family | None = None):
         super().__init__(config, family)
@@ -59,7 +63,7 @@ class DDNM(Restorer):
         n, size = len(observation), observation.operator.size
         label = family.untold(n, rng) if family.labelled else None
         inner = family.denoiser(Condition(label=label))
-        denoiser = corrected(inner if self.sampler.remembers else clamped(inner), observation)
+        denoiser = corrected(inner if self.sampler.remembers else clamped(inner), observation, self.config.spread)
         x_1 = denoiser.schedule.spread * normals(rng, n, family.spec.channels, *size)
         return agree(self.sampler.sample(denoiser, x_1, rng).float().clamp(-1.0, 1.0), observation)
 
@@ -69,7 +73,7 @@ class DDNM(Restorer):
         return self.sampler.calls(family.denoiser().schedule)
 
 
-def corrected(denoiser: Denoiser, observation: Observation) -> Denoiser:
+def corrected(denoiser: Denoiser, observation: Observation, spread: float) -> Denoiser:
     """A denoiser whose clean image agrees with what was measured, as far as its noise lets it."""
     schedule, operator = denoiser.schedule, observation.operator
 
@@ -77,8 +81,12 @@ def corrected(denoiser: Denoiser, observation: Observation) -> Denoiser:
         told = denoiser(x_t, t)
         if observation.exact:
             return replace(told, mean=observation.project(told.mean))
-        alpha, sigma = schedule.at(float(t[0]))
-        ridge = observation.noise**2 * (alpha**2 + sigma**2) / sigma**2
+        if told.variance is not None:
+            left = told.variance.flatten(1).mean(1)
+        else:
+            alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+            left = (sigma * spread) ** 2 / ((alpha * spread) ** 2 + sigma**2)
+        ridge = (observation.noise**2 / left.clamp(min=1e-12)).to(x_t.dtype).view(-1, 1, 1, 1)
         return replace(told, mean=told.mean + operator.solve(observation.y - operator.forward(told.mean), ridge))
 
     return From(schedule, call)

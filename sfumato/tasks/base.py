@@ -68,8 +68,11 @@ class Operator(ABC):
         out: Tensor = pull(y)[0]
         return out
 
-    def solve(self, y: Measurement, ridge: float) -> Images:
-        """A^T (A A^T + ridge I)^-1 y: A+ y with its faint part damped; by conjugate gradients unless given."""
+    def solve(self, y: Measurement, ridge: float | Tensor) -> Images:
+        """A^T (A A^T + ridge I)^-1 y: A+ y with its faint part damped; by conjugate gradients unless given.
+
+        `ridge` is a number, or one an image as [B, 1, 1, 1].
+        """
         return self.adjoint(conjugate_gradients(lambda z: self.forward(self.adjoint(z)) + ridge * z, y))
 
     def preview(self, y: Measurement) -> Images:
