@@ -25,8 +25,8 @@ class Budget(Strict):
     """Mirror each training image with probability 1/2."""
     average: Annotated[Any, choice(Average, "half_life")] = HalfLife.Config()
     """The average of the weights that is deployed: half_life (a share of the images seen), constant or none."""
-    precision: Precision = "float32"
-    """Arithmetic of the networks: float32, bfloat16, or auto (bfloat16 where the hardware has it)."""
+    precision: Precision = "auto"
+    """Arithmetic of the networks: float32, bfloat16, or auto: bfloat16 where the hardware has it and it is faster."""
     compile: bool | str = False
     """Use torch.compile, or name its backend: minutes to start, worth it on a GPU."""
     save_every: float = Field(default=60.0, gt=0.0)

@@ -60,6 +60,7 @@ def migrated(values: dict[str, Any]) -> dict[str, Any]:
         budget["average"] = {"kind": "half_life", "share": share} if share else "none"
     elif form != 2:
         return values
+    budget.setdefault("precision", "float32")
     network = family.get("network")
     if isinstance(network, dict) and network.get("kind") in ("unet", "residual"):
         family["network"] = {**network, "grain": 1}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import WeightsError
-from sfumato.families.base import Family, Stage
+from sfumato.families.base import Family, Stage, parameter_count
 from sfumato.kinds import build
 from sfumato.streams import lent, stream
 from sfumato.training import checkpoint, losses, processes
@@ -62,7 +62,7 @@ class State:
         self.family = family.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.budget, self.seed, self.device, self.folder, self.watch = budget, seed, device, folder, watch
         self.start = start
-        precision = resolved(budget.precision, device)
+        precision = resolved(budget.precision, device, parameter_count([family]))
         self.ledger = Ledger(device=device_name(device), processes=processes.world(), precision=precision)
         self.average: Average = build(budget.average, family)
         self.progress = Progress()

@@ -17,6 +17,7 @@ from torch import Tensor
 from sfumato.data.base import Split
 from sfumato.errors import ConfigError, Interrupted
 from sfumato.families.base import Batch, Family, Stage
+from sfumato.maths.precision import products
 from sfumato.tasks.base import Task
 from sfumato.training import processes
 from sfumato.training.batches import Batches
@@ -72,7 +73,8 @@ class Trainer:
         self.family.train()
         turns: dict[str, Turn] = {}
         planned = 0.0
-        with Interrupt() as interrupt:
+        # float32 is float32 on a GPU too, and TF32 goes with bfloat16, for what autocast leaves in float32.
+        with Interrupt() as interrupt, products(tf32=state.ledger.precision == "bfloat16"):
             for number, stage in enumerate(stages):
                 begin, planned = planned, planned + stage.share * budget.images
                 if number < state.progress.stage:
