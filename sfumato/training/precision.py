@@ -12,7 +12,9 @@ import torch
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
-WORTH = 2_000_000  # parameters from which bfloat16 is faster on a CPU; in smaller layers casts cost more than products gain
+WORTH = (
+    2_000_000  # parameters from which bfloat16 is faster on a CPU; in smaller layers casts cost more than products gain
+)
 
 
 def resolved(precision: Precision, device: torch.device, parameters: int) -> Literal["float32", "bfloat16"]:
