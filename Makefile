@@ -26,7 +26,7 @@ types: $(VENV)/.dev                ## Check types.
 	$(BIN)/mypy
 
 docs: $(VENV)/.docs                ## Build the documentation into docs/_build.
-	$(BIN)/sphinx-build -q -b html docs docs/_build
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build
 
 bench: $(VENV)/.bench              ## Measure speed side by side with peers.
 	$(BIN)/python -m benchmarks.train_step

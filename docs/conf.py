@@ -9,4 +9,15 @@ source_suffix = {".md": "markdown"}
 autodoc_member_order = "bysource"
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
-suppress_warnings = ["myst.xref_missing"]
+# Every kind has a class Config, so a bare name in a signature cannot tell which one is meant.
+suppress_warnings = ["myst.xref_missing", "ref.python"]
+
+
+def plain_bars(app, what, name, obj, options, lines):
+    """|x| in a docstring is a norm, not one of Sphinx's substitutions."""
+    lines[:] = [line.replace("|", r"\|") for line in lines]
+
+
+def setup(app):
+    """Hook the above into autodoc."""
+    app.connect("autodoc-process-docstring", plain_bars, priority=900)
