@@ -157,7 +157,7 @@ def test_a_family_of_one_s_own_is_recorded_with_its_module(tmp_path: Path, monke
     import mine_for_tests  # type: ignore[import-not-found]
 
     run = sfumato.train(mine_for_tests.Mine, pixels(40, size=8), task="inpainting", images=64, progress=False)
-    kinds_of(Family).pop("mine")  # it is only for this test
+    kinds_of(Family).pop("mine-for-tests")  # it is only for this test
     assert run.config.plugins == ["mine_for_tests"]
     picture: Any = pixels(1, size=8)[0]
     assert run.restore(picture, mask=np.eye(8, dtype=np.uint8) * 255).shape == (3, 8, 8)
@@ -176,7 +176,7 @@ class Mine(Family):
     """My own module, trained to say what is missing."""
 
     class Config(Strict):
-        kind: Literal["mine"] = "mine"
+        kind: Literal["mine-for-tests"] = "mine-for-tests"
 
     def build(self):
         self.network = nn.Conv2d(self.spec.condition, self.spec.channels, 5, padding=2)

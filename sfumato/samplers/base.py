@@ -44,8 +44,8 @@ class Sampler(Kind, ABC, root=True):
     def step(self, denoiser: Denoiser, x_t: Images, t: float, s: float, rng: Rngs, past: Past) -> Images:
         """x_s from x_t, s < t; s = 0 is the last step."""
 
-    def calls_a_step(self) -> int:
-        """How often a step calls the denoiser."""
+    def calls_a_step(self, s: float) -> int:
+        """How often the step down to s calls the denoiser."""
         return 1
 
     @final
@@ -65,7 +65,7 @@ class Sampler(Kind, ABC, root=True):
     @final
     def calls(self, schedule: Schedule) -> int:
         """How often one image calls the denoiser: the cost of a sample."""
-        return self.calls_a_step() * (len(self.times(schedule)) - 1)
+        return sum(self.calls_a_step(s) for s in self.times(schedule)[1:])
 
 
 def full(t: float, like: Images) -> Tensor:

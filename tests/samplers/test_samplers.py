@@ -62,8 +62,9 @@ def test_calls_are_counted_and_times_fall(settings: dict[str, object]) -> None:
     walk = sampler(settings)
     walk.sample(says(denoise), noise(), stream(0, "sample"))
     assert len(times) == walk.calls(SCHEDULE) and times[0] == 1.0 and times[-1] >= 1 / 40
-    assert all(t * 40 == round(t * 40) for t in times) and times == walk.times(SCHEDULE)[:-1]
-    assert times == sorted(set(times), reverse=True)
+    visited = list(dict.fromkeys(times))  # a step may look where it will land, which is where the next one begins
+    assert all(t * 40 == round(t * 40) for t in times) and visited == walk.times(SCHEDULE)[:-1]
+    assert visited == sorted(set(times), reverse=True)
 
 
 @each
@@ -72,8 +73,8 @@ def test_the_same_stream_draws_the_same_image(settings: dict[str, object]) -> No
     one, two = (walk.sample(says(shrink), noise(), stream(0, "sample")) for _ in range(2))
     other = walk.sample(says(shrink), noise(), stream(1, "sample"))
     assert torch.equal(one, two) and torch.equal(torch.get_rng_state(), state)
-    deterministic = settings["kind"] == "ddim" and not settings.get("eta")
-    assert torch.equal(one, other) == deterministic
+    deterministic = {"ancestral": False, "ddim": not settings.get("eta")}.get(str(settings["kind"]))
+    assert deterministic is None or torch.equal(one, other) == deterministic
 
 
 @each
