@@ -1,5 +1,7 @@
 """Sphinx settings."""
 
+from typing import Any
+
 project = "sfumato"
 author = "The sfumato authors"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
@@ -13,11 +15,11 @@ exclude_patterns = ["_build"]
 suppress_warnings = ["myst.xref_missing", "ref.python"]
 
 
-def plain_bars(app, what, name, obj, options, lines):
+def plain_bars(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """|x| in a docstring is a norm, not one of Sphinx's substitutions."""
     lines[:] = [line.replace("|", r"\|") for line in lines]
 
 
-def setup(app):
+def setup(app: Any) -> None:
     """Hook the above into autodoc."""
     app.connect("autodoc-process-docstring", plain_bars, priority=900)
