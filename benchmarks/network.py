@@ -60,7 +60,7 @@ class Diffusers(DenoisingNetwork):
 def main() -> None:
     """Print both networks' figures."""
     path, seconds = sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 240.0
-    source = Npz.Config(path=path, train=9000, test=500)
+    source = Npz.Config(path=path, train=9000, test=300)
     data, task = build(source).load(), Inpainting(Inpainting.Config(mask="box"))
     spec = run_spec(data, [task])
     peer = DDPM.Config(network=Diffusers.Config())
