@@ -36,7 +36,8 @@ from sfumato.restorers.picture import restore_picture
 from sfumato.studies.evaluate import evaluate_run
 from sfumato.studies.results import Result
 from sfumato.training import run as runs
-from sfumato.training.checkpoint import load_tensors
+from sfumato.training.averages import deployed_state
+from sfumato.training.checkpoint import load_tensors, save_tensors
 from sfumato.training.ledger import Ledger
 from sfumato.training.plan import Plan
 from sfumato.training.plan import plan as plan_run
@@ -61,6 +62,7 @@ class Model:
     def __init__(self, run: Run, folder: Path, data: Dataset | None = None, temporary: Path | None = None):
         self.run, self.folder = run, folder
         self._data = data
+        self._keep: Model | None = None
         if temporary is not None:  # it goes when nobody has the model any more
             weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
 
@@ -123,14 +125,14 @@ class Model:
         return made.pixels
 
     def evaluate(
-        self, data: Any = None, *, metrics: Sequence[str | Strict] = (), test: int | None = None, device: str = "auto"
+        self, data: Any = None, *, metrics: Sequence[str | Strict] = (), test: int | None = None
     ) -> list[Result]:
         """One result for each task it was trained on, on the test images of its own data or of `data`.
 
         Raises: ConfigError: an unknown metric, or no test images. DataError: the images are not at hand.
         """
         given = self._data if data is None else dataset(data)[1]
-        return evaluate_run(self.folder, metrics, test, device=device, data=given)
+        return evaluate_run(self.folder, metrics, test, data=given, run=self.run)
 
     def averaged(self, length: float) -> Model:
         """The same run with an average of another length, for one that was trained with budget.average = "post_hoc".
@@ -144,7 +146,9 @@ class Model:
         weights = average(kept, getattr(settings_of, "tracks", (0.05, 0.1)), length)
         other = copy.deepcopy(self.run.family)
         other.load_state_dict(weights, strict=False)
-        return Model(dataclasses.replace(self.run, family=other), self.folder, self._data)
+        made = Model(dataclasses.replace(self.run, family=other), self.folder, self._data)
+        made._keep = self  # whose temporary folder this is
+        return made
 
     def save(self, folder: Path | str) -> Model:
         """Copy everything into a folder, from which `sfumato.load_run` and every command take it.
@@ -157,6 +161,7 @@ class Model:
         temporary = folder.with_name(f".{folder.name}.tmp")
         try:
             shutil.copytree(self.folder, temporary)
+            save_tensors(deployed_state(self.family), temporary / "model.safetensors")  # of this average
             if folder.is_dir():
                 folder.rmdir()
             temporary.rename(folder)

@@ -15,7 +15,7 @@ from sfumato.studies.measure import measure, picture
 from sfumato.studies.results import Result
 from sfumato.studies.runner import result
 from sfumato.studies.study import Method, Study
-from sfumato.training.run import load
+from sfumato.training.run import Run, load
 
 BATCH = 256
 
@@ -27,16 +27,17 @@ def evaluate_run(
     out: Path | None = None,
     device: str = "auto",
     data: Dataset | None = None,
+    run: Run | None = None,
 ) -> list[Result]:
     """One result for each task the run was trained on, on the test images of its own data or of other data.
 
-    Pictures go below `out` (the run's folder when left out).
+    Pictures go below `out` (the run's folder when left out). A run that is loaded already is taken as it is.
 
     Raises: WeightsError: the folder is no finished run. ConfigError: an unknown metric, or no test images. ShapeError: other
     data of another size.
     """
     folder = Path(folder)
-    trained = load(folder, device)
+    trained = run or load(folder, device)
     chosen = [parse(Metric, metric) for metric in metrics or Study.model_fields["metrics"].default]
     settings = trained.config.data
     if data is None:

@@ -123,7 +123,7 @@ class PostHoc(Average):
         """Both tracks and the snapshots."""
         state = {**self.values, **{f"other.{name}": value for name, value in self._other.items()}}
         state["clock"] = torch.tensor([self._interval, self._images], dtype=torch.int64)
-        return state | self.kept()
+        return state | self._snapshots()  # none is added here: when a checkpoint falls must change nothing
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Both tracks and the snapshots."""
@@ -141,6 +141,9 @@ class PostHoc(Average):
         """What a finished run keeps beside its weights: the snapshots, the last of them of its end."""
         if self._images and self._images not in self._kept:
             self._snap(self._images)
+        return self._snapshots()
+
+    def _snapshots(self) -> dict[str, Tensor]:
         return {
             f"{SNAPSHOT}.{images}.{track}.{name}": value
             for images, both in self._kept.items()

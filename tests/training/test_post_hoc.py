@@ -88,6 +88,9 @@ def test_any_length_is_what_the_whole_way_would_have_given(length: float) -> Non
 
 def test_saved_and_loaded_it_goes_on_to_the_same(tmp_path: Path) -> None:
     family, kept = followed()
+    moments = set(kept._kept)
+    kept.tensors()
+    assert set(kept._kept) == moments  # when a checkpoint falls changes nothing
     other: Any = Still()
     again = PostHoc(PostHoc.Config(), other)
     again.load({name: value.clone() for name, value in kept.tensors().items()})
@@ -110,6 +113,9 @@ def test_a_run_keeps_its_snapshots_and_takes_another_length(tmp_path: Path) -> N
     assert not torch.equal(short.family.state_dict()[name], own.family.state_dict()[name])
     assert not torch.equal(short.sample(1), own.sample(1))
     assert torch.equal(average(kept, (0.05, 0.1), 0.1)[name], own.family.state_dict()[name])
+    run.save(tmp_path / "own")
+    short.save(tmp_path / "short")
+    assert torch.equal(sfumato.load_run(tmp_path / "short").sample(1), short.sample(1))
     with pytest.raises(ConfigError, match=r"not in \(0, 0\.25\)"):
         run.averaged(0.5)
     plain = sfumato.train("ddpm", data(), images=32, settings={"family.width": 4, "budget.batch": 16}, progress=False)
