@@ -24,7 +24,7 @@ from sfumato.images import Images, Size
 from sfumato.kinds import Kind
 from sfumato.networks.condition import NOTHING, Condition
 from sfumato.streams import Rngs, device_of, uniforms
-from sfumato.tasks.base import Observation
+from sfumato.tasks.base import Observation, Observed
 
 Terms = Mapping[str, Tensor]
 """Named scalars, already weighted; a loss is their sum."""
@@ -35,7 +35,7 @@ class Batch:
     """What a loss sees."""
 
     x: Images
-    observation: Observation
+    observation: Observed
     condition: Condition
     """What the networks are told: the observation's image, and labels if the family hears them."""
     rng: Generator
@@ -240,14 +240,14 @@ class Family(Kind, nn.Module, ABC, root=True):
         return tensors[0].device if tensors else torch.device("cpu")
 
     @final
-    def condition(self, observation: Observation | None, label: Int[Tensor, " B"] | None = None) -> Condition:
+    def condition(self, observation: Observed | None, label: Int[Tensor, " B"] | None = None) -> Condition:
         """What the networks are told.
 
         Raises: CapabilityError: the family was trained for restoration and has nothing to restore, or the reverse.
         """
         told = label if self.labelled else None
         if self.spec.condition == 0:
-            if observation is not None and observation.y.numel():
+            if observation is not None and not observation.empty:
                 raise CapabilityError(
                     f"this {self.config.kind} was trained to generate, not to restore; train it on the task"
                 )

@@ -109,7 +109,7 @@ class Metric(Kind, ABC, root=True):
 
     def applies(self, observation: Observation) -> bool:
         """Whether the figure means anything for this kind of observation."""
-        return not self.paired or observation.y.numel() > 0
+        return not self.paired or not observation.empty
 
 
 class RegionConfig(Strict):

@@ -8,6 +8,7 @@ what it does, so that no restorer or metric holds a list of operators.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, final
@@ -105,15 +106,63 @@ class Operator(ABC):
         return x + self.pinv(y - self.forward(x))
 
 
+class Observed(ABC):
+    """What is left of a batch of images, as networks and losses see it: in one shape, whatever the task."""
+
+    weight: Known
+    """Where a loss looks."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> Sequence[Observation]:
+        """One task's observation after the other, in the order of the images: for what has to look at y and A."""
+
+    @property
+    @abstractmethod
+    def image(self) -> Float[Tensor, "B d H W"]:
+        """cat(preview of y, known), C + 1 channels: what a network is given."""
+
+    @property
+    @abstractmethod
+    def known(self) -> Known:
+        """1 where a pixel is given exactly."""
+
+    @property
+    @abstractmethod
+    def empty(self) -> bool:
+        """Whether nothing was measured."""
+
+    @abstractmethod
+    def project(self, x: Images) -> Images:
+        """The image nearest to x that agrees with what was measured exactly; x itself where nothing was."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def pick(self, places: Places) -> Observed:
+        """What is left of some of the images."""
+
+
 @dataclass(frozen=True)
-class Observation:
-    """What is left of a batch of images: y = A x + noise n, the operator A, and where a loss looks."""
+class Observation(Observed):
+    """What one task leaves of a batch of images: y = A x + noise n, the operator A, and where a loss looks."""
 
     y: Measurement
     operator: Operator
     weight: Known
     noise: float = 0.0
     """Standard deviation of the noise in y, on the scale of images (-1 to 1)."""
+
+    @property
+    def parts(self) -> Sequence[Observation]:
+        """This one."""
+        return (self,)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was measured."""
+        return self.y.numel() == 0
 
     @cached_property
     def preview(self) -> Images:

@@ -25,6 +25,8 @@ class Budget(Strict):
     """Mirror each training image with probability 1/2."""
     average: Annotated[Any, choice(Average, "half_life")] = HalfLife.Config()
     """The average of the weights that is deployed: half_life (a share of the images seen), constant or none."""
+    mix_tasks: bool = True
+    """Where several tasks are trained, each batch holds all of them; else each batch serves one, drawn at random."""
     precision: Precision = "auto"
     """Arithmetic of the networks: float32, bfloat16, or auto: bfloat16 where the hardware has it and it is faster."""
     compile: bool | str = False

@@ -58,10 +58,11 @@ def migrated(values: dict[str, Any]) -> dict[str, Any]:
             family["sampler"] = {**family["sampler"], "spacing": "even"}
         share = budget.pop("ema", 0.05)
         budget["average"] = {"kind": "half_life", "share": share} if share else "none"
-    elif form != 2:
+    elif form not in (2, 3):
         return values
     budget.setdefault("precision", "float32")
+    budget.setdefault("mix_tasks", False)
     network = family.get("network")
-    if isinstance(network, dict) and network.get("kind") in ("unet", "residual"):
+    if form != 3 and isinstance(network, dict) and network.get("kind") in ("unet", "residual"):
         family["network"] = {**network, "grain": 1}
-    return {**values, "family": family, "budget": budget, "format": 3}
+    return {**values, "family": family, "budget": budget, "format": 4}

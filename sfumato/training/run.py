@@ -38,12 +38,12 @@ LEAST = 0.1  # share of a parent's numbers that have to fit, or else it is no fi
 
 
 class RunConfig(Plugins):
-    """One training: a family on the images of a source, for one task or several in turn."""
+    """One training: a family on the images of a source, for one task or for several together."""
 
     data: Annotated[Any, choice(Source)]
     """Where the images come from."""
     tasks: list[Annotated[Any, choice(Task)]] = Field(min_length=1)
-    """What the model is trained to do; with several, each batch serves one of them."""
+    """What the model is trained to do; with several, each batch holds all of them."""
     family: Annotated[Any, choice(Family)]
     """What is trained."""
     parts: dict[str, Path] = {}
@@ -52,7 +52,7 @@ class RunConfig(Plugins):
     """How much it may spend."""
     seed: int = Field(default=0, ge=0)
     """Start of every stream of random numbers."""
-    format: Literal[3] = 3
+    format: Literal[4] = 4
     """The version of this file's form."""
 
     @model_validator(mode="after")

@@ -30,7 +30,7 @@ from sfumato.training.turn import Turn, turns_of
 
 
 class Trainer:
-    """Train one family on one task, or on several in turn.
+    """Train one family on one task, or on several together.
 
     `folder` is where checkpoints go and where an interrupted training is found again; without one nothing is written.
     `start` are weights of another run that this one goes on from.
@@ -67,7 +67,7 @@ class Trainer:
         reset_peak(self.device)
         state, budget, stages = self.state, self.budget, self.family.stages()
         loader = Loader(data, budget.batch, seed=state.seed, flip=budget.flip, device=self.device, charge=state.charge)
-        batches = Batches(loader, self.tasks, self.family, state.seed)
+        batches = Batches(loader, self.tasks, self.family, state.seed, mixed=budget.mix_tasks)
         resumed = state.resume(stages)
         state.begin()
         self.family.train()

@@ -18,6 +18,7 @@ from sfumato.families.optimizers import AdamW, Optimizer
 from sfumato.images import to_float
 from sfumato.kinds import build, choice, kinds_of
 from sfumato.networks.condition import Condition
+from sfumato.tasks.base import Task
 from sfumato.tasks.generation import Generation
 from sfumato.tasks.inpainting import Inpainting
 from sfumato.tasks.outpainting import Outpainting
@@ -162,17 +163,39 @@ def test_stages_share_the_budget_and_set_the_size() -> None:
     assert sizes == [4] * 5 + [8] * 15 and trainer.ledger.images == 160
 
 
-def test_tasks_in_turn_are_all_served_and_keyed_by_the_images_before() -> None:
-    tasks = [Inpainting(Inpainting.Config()), Outpainting(Outpainting.Config())]
-    served = []
+def served(tasks: Sequence[Task], batch: int, **budget: Any) -> Tensor:
+    """What was known of the images of forty batches, the same in two trainings."""
+    found = []
     for _ in range(2):
         family = Plain(Plain.Config(), DataSpec(channels=1, size=8, condition=2))
-        Trainer(family, tasks, Budget(images=320, batch=8), seed=0).run(IMAGES)
-        served.append(torch.stack([batch.observation.known for _, batch in family.seen]))
-    assert torch.equal(served[0], served[1])
-    centre = tasks[1].operator(Generator(), 8, (8, 8)).known
-    outward = sum(torch.equal(known, centre) for known in served[0])
-    assert 10 <= outward <= 30, "one of two tasks is hardly served"
+        Trainer(family, tasks, Budget(images=40 * batch, batch=batch, **budget), seed=0).run(IMAGES)
+        found.append(torch.stack([batch.observation.known for _, batch in family.seen]))
+    assert torch.equal(*found), "a batch is not keyed by the images before it"
+    return found[0]
+
+
+BOTH = [Inpainting(Inpainting.Config()), Outpainting(Outpainting.Config())]
+CROP = BOTH[1].operator(Generator(), 1, (8, 8)).known[0]
+
+
+@pytest.mark.parametrize("batch", [8, 7])
+def test_each_batch_holds_all_tasks(batch: int) -> None:
+    outward = [sum(torch.equal(known, CROP) for known in each) for each in served(BOTH, batch)]
+    assert {batch // 2, -(-batch // 2)} == set(outward), "a batch is not shared"
+    assert 0.45 * batch < sum(outward) / len(outward) < 0.55 * batch, "the odd image goes to one task"
+
+
+def test_tasks_in_turn_are_all_served() -> None:
+    outward = [sum(torch.equal(known, CROP) for known in each) for each in served(BOTH, 8, mix_tasks=False)]
+    assert set(outward) == {0, 8} and 10 <= outward.count(8) <= 30, "one of two tasks is hardly served"
+
+
+def test_more_tasks_than_images_are_served_in_time() -> None:
+    masks = [Outpainting(Outpainting.Config(visible=share)) for share in (0.25, 0.5, 0.75)]
+    seen = served(masks, 2)
+    assert {int(known.sum()) for each in seen for known in each} == {
+        int(task.operator(Generator(), 1, (8, 8)).known.sum()) for task in masks
+    }
 
 
 @pytest.mark.parametrize("network", ["published", "unet"])
