@@ -35,7 +35,7 @@ def test_what_was_a_default_is_written_down(form: int | None) -> None:
     assert run.family.network.grain == (1 if form in (None, 2) else settings().family.network.grain)
     if form is None:
         assert run.budget.average.share == 0.1
-        assert run.family.schedule.rounded and run.family.sampler.spacing == "even"
+        assert run.family.schedule.rounded and run.family.sampler.spacing.kind == "even"
     else:
         assert run == settings().model_copy(update={"budget": run.budget, "family": run.family})
 
