@@ -35,3 +35,13 @@ class DivergedError(SfumatoError, FloatingPointError):
 
 class Interrupted(SfumatoError):
     """The user pressed Ctrl-C; what was finished is on disk and the same command goes on from there."""
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """A number and its noun, for a message.
+
+    Example:
+        >>> counted(1, "picture"), counted(2500, "picture lies", "pictures lie")
+        ('1 picture', '2,500 pictures lie')
+    """
+    return f"{n:,} {one if n == 1 else many or one + 's'}"

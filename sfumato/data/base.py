@@ -22,12 +22,12 @@ from sfumato.images import Pixels, Size
 from sfumato.kinds import Kind
 from sfumato.streams import stream
 
-Side = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=1, strict=True)]
 
 
 def both(size: Any) -> Any:
     """One number stands for a square."""
-    return (size, size) if isinstance(size, int) else size
+    return (size, size) if isinstance(size, int) and not isinstance(size, bool) else size
 
 
 Sides = Annotated[tuple[Side, Side], BeforeValidator(both)]
@@ -62,11 +62,11 @@ class Split:
 
     def __init__(
         self,
-        images: Pixels | Pictures,
+        pictures: Pixels | Pictures,
         labels: Int[Tensor, " N"] | None = None,
         inputs: Pixels | Pictures | None = None,
     ):
-        object.__setattr__(self, "pictures", pictures_of(images))
+        object.__setattr__(self, "pictures", pictures_of(pictures))
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "inputs", None if inputs is None else pictures_of(inputs))
 

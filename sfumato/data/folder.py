@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from sfumato.data.base import Dataset, Source, SourceConfig, Split
-from sfumato.errors import DataError
+from sfumato.errors import DataError, counted
 from sfumato.images import from_pil, open_picture, to_pil
 
 Pixel = UInt8[Tensor, "C H W"]
@@ -170,7 +170,7 @@ class Preflight:
     def outside_line(self) -> str:
         """What to do about pictures beside the folders of the parts."""
         named = self._some(self.outside)
-        return f"{len(self.outside)} pictures lie outside train, validation and test ({named}); move them into train"
+        return f"{counted(len(self.outside), 'picture lies', 'pictures lie')} outside train, validation and test ({named}); move them into train"
 
     def broken_line(self) -> str:
         """What to do about broken files."""
@@ -181,7 +181,7 @@ class Preflight:
     def leaks_line(self) -> str:
         """What to do about pictures in two parts."""
         first = " = ".join(map(self._short, self.leaks[0]))
-        return f"{len(self.leaks)} pictures lie in more than one part, the first as {first}; remove the copies"
+        return f"{counted(len(self.leaks), 'picture lies', 'pictures lie')} in more than one part, the first as {first}; remove the copies"
 
     def parts_line(self) -> str:
         """How many pictures each part has, in words."""
@@ -200,15 +200,19 @@ class Preflight:
             lines.append(f"a part is empty ({self.parts_line()}); add pictures")
         if self.duplicates:
             copies = ", ".join(" = ".join(map(self._short, group)) for group in self.duplicates[:SHOWN])
-            lines.append(f"{len(self.duplicates)} pictures are there more than once ({copies})")
+            lines.append(
+                f"{counted(len(self.duplicates), 'picture is', 'pictures are')} there more than once ({copies})"
+            )
         if self.small:
             named = self._some(self.small)
-            lines.append(f"{len(self.small)} pictures have a side below {self.size} pixels and get enlarged ({named})")
+            lines.append(
+                f"{counted(len(self.small), 'picture has', 'pictures have')} a side below {self.size} pixels: enlarged ({named})"
+            )
         return lines
 
     def lines(self) -> list[str]:
         """The whole report, a line each."""
-        report = [f"{self.path}: {len(self.pictures)} pictures ({self.parts_line()})"]
+        report = [f"{self.path}: {counted(len(self.pictures), 'picture')} ({self.parts_line()})"]
         for name, sides in (("width", [p.width for p in self.pictures]), ("height", [p.height for p in self.pictures])):
             if sides:
                 report.append(f"{name}: {min(sides)} to {max(sides)} pixels, median {median(sides):g}")

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from sfumato.data.base import Dataset, Source, SourceConfig, Split
 from sfumato.data.folder import Fit, Pixel, draw, files, square
-from sfumato.errors import DataError
+from sfumato.errors import DataError, counted
 from sfumato.images import read_picture
 
 PARTS = ("train", "validation", "test")
@@ -58,16 +58,15 @@ class Pairs(Source):
         alone = sorted(set(inputs) ^ set(targets))
         if alone:
             where = self.config.inputs if alone[0] in inputs else self.config.targets
-            raise DataError(
-                f"{len(alone)} pictures have no partner, the first is {where / alone[0]}; give both folders the same names"
-            )
+            what = counted(len(alone), "picture has", "pictures have")
+            raise DataError(f"{what} no partner, the first is {where / alone[0]}; give both folders the same names")
         names = sorted(inputs)
         parts = {name: draw(digest_of(name), ()) if len(names) >= FEW else "train" for name in names}
         splits = {}
         for part in PARTS:
             chosen = [name for name in names if parts[name] == part]
             pictures = [[self._read(side[name]) for name in chosen] for side in (targets, inputs)]
-            made, given = (torch.stack(some) if some else self._none() for some in pictures)
+            made, given = (torch.stack(these) if these else self._none() for these in pictures)
             splits[part] = Split(made, None, given)
         return Dataset("pairs", splits["train"], splits["validation"], splits["test"])
 

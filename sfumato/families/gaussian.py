@@ -25,6 +25,7 @@ from sfumato.streams import Rngs, device_of, normals, stream
 from sfumato.tasks.base import Observation, Operator
 
 LARGEST = 16_384  # numbers in an image; the covariance of more takes over 1 GiB
+MOST = 4 << 30  # bytes that the covariances of all classes, or what is derived from them, may take together
 ROUNDING = (
     1e-5  # y is float32: its rounding counts as noise of a thousandth of a level, so that lost frequencies stay lost
 )
@@ -87,6 +88,11 @@ class Gaussian(Family, Likelihood, Posterior):
     def check_size(self, size: Size) -> None:
         """The covariance has to fit into memory."""
         d = self.spec.channels * size[0] * size[1]
+        if self.labelled and 4 * d**2 * (self.spec.classes + 1) > MOST:
+            raise ConfigError(
+                f"{self.spec.classes} classes of images of {d:,} numbers need {4 * d**2 * (self.spec.classes + 1) / 2**30:.1f} "
+                f"GiB of covariances, over {MOST >> 30}; set labels = false or make the images smaller"
+            )
         if d > LARGEST:
             need = f"images of {d:,} numbers need a covariance of {4 * d**2 / 2**30:.1f} GiB"
             raise ConfigError(f"{need}; a gaussian takes {LARGEST:,} (64 x 64 x 3 is 12,288): make the images smaller")
@@ -260,12 +266,15 @@ class Gaussian(Family, Likelihood, Posterior):
             )
 
     def _kept(self, name: str, k: int, make: Callable[[], Tensor]) -> Tensor:
-        """Something derived from covariance k, computed again only when the covariances have changed or moved."""
+        """Something derived from covariance k, made again when the covariances change or memory had to go to others."""
         table, version = self.covariances, self.covariances._version
         if self._source is None or self._source[0] is not table or self._source[1] != version:
             self._source, self._derived = (table, version), {}
         if (name, k) not in self._derived:
-            self._derived[name, k] = make()
+            made = make()
+            while self._derived and made.nbytes + sum(kept.nbytes for kept in self._derived.values()) > MOST:
+                del self._derived[next(iter(self._derived))]
+            self._derived[name, k] = made
         return self._derived[name, k]
 
     def _root(self, k: int) -> Float64[Tensor, "d d"]:

@@ -154,7 +154,7 @@ class Strokes(MaskLaw):
         fraction: float = Field(default=0.25, gt=0.0, le=1.0)
         """Share of the image that the hole takes, within one dab of the brush."""
         radius: float = Field(default=1 / 14, gt=0.0, le=0.5)
-        """Radius of the brush as a share of the image's side."""
+        """Radius of the brush as a share of the image's side; of the side of a square as large, if it is none."""
 
     walks, dabs = 4, 48  # four strokes of up to 48 dabs; enough to cover any share at the usual radii
 
@@ -168,7 +168,7 @@ class Strokes(MaskLaw):
         u = u.view(len(u), self.walks, 3 + self.dabs)
         start, heading, bends = u[..., :2], u[..., 2] * 2 * math.pi, u[..., 3:]
         angle = heading[..., None] + ((bends - 0.5) * 1.5).cumsum(-1)
-        radius = max(self.config.radius * min(size), 0.75)
+        radius = max(self.config.radius * math.sqrt(rows * columns), 0.75)
         step = torch.stack([angle.cos(), angle.sin()], -1) * radius
         sides = torch.tensor(size, dtype=u.dtype, device=u.device)
         path = start[..., None, :] * sides + step.cumsum(-2)

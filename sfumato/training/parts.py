@@ -19,10 +19,10 @@ FOLDER, START, WEIGHTS = "parts", "start", "model.safetensors"
 FILES = ("config.json", "spec.json", "ledger.json", "card.md", WEIGHTS)
 
 
-def where(folder: Path, name: str, given: Path) -> Path:
+def where(folder: Path | None, name: str, given: Path) -> Path:
     """Where a part is read from: its copy in the run's folder or, before there is one, where it was said to be."""
-    copy = folder / FOLDER / name
-    return copy if copy.is_dir() else given
+    copy = None if folder is None else folder / FOLDER / name
+    return copy if copy is not None and copy.is_dir() else given
 
 
 def bring(folder: Path, parts: Mapping[str, Path]) -> None:
@@ -50,10 +50,10 @@ def bring(folder: Path, parts: Mapping[str, Path]) -> None:
             ) from None
 
 
-def settle(folder: Path, parts: Iterable[str]) -> None:
-    """Drop the parts' weights, which a finished run holds itself."""
-    for name in parts:
-        (folder / FOLDER / name / WEIGHTS).unlink(missing_ok=True)
+def settle(folder: Path) -> None:
+    """Drop the weights of all parts and of theirs, which a finished run holds itself."""
+    for weights in (folder / FOLDER).rglob(WEIGHTS):
+        weights.unlink(missing_ok=True)
 
 
 def shortly(names: Iterable[str], most: int = 4) -> str:

@@ -12,11 +12,10 @@ from statistics import median
 from sfumato.data.base import Dataset
 from sfumato.errors import DivergedError
 from sfumato.families.base import Stage, parameter_count
-from sfumato.kinds import build
 from sfumato.training import processes
 from sfumato.training.batches import Batches
 from sfumato.training.ledger import Ledger, peak_bytes
-from sfumato.training.run import RunConfig, load, make_family, run_spec
+from sfumato.training.run import RunConfig, prepare
 from sfumato.training.trainer import Trainer
 from sfumato.training.turn import Turn
 
@@ -84,14 +83,10 @@ def plan(config: RunConfig, *, device: str = "auto", data: Dataset | None = None
 
     Raises: whatever the training itself would at its start.
     """
-    data = data or build(config.data).load()
-    tasks = [build(task) for task in config.tasks]
-    spec = run_spec(data, tasks)
-    for task in tasks:
-        task.check(spec)
-    family = make_family(config.family, spec, config.seed, {n: load(p) for n, p in config.parts.items()})
+    ready = prepare(config, data)
+    data, family = ready.data, ready.family
     some = data.train.first(min(SAMPLE, len(data.train)))
-    trainer = Rehearsal(family, tasks, config.budget, seed=config.seed, device=processes.join(device))
+    trainer = Rehearsal(family, ready.tasks, config.budget, seed=config.seed, device=processes.join(device))
     stages = {stage.name: stage for stage in family.stages()}
     players = any(family.players(stage) for stage in stages.values())
     with suppress(DivergedError):  # a rehearsal is no verdict

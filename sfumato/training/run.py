@@ -118,8 +118,56 @@ def train(
     place = processes.join(device)
     if is_finished(folder):
         claim(folder, config)
-        checkpoint.drop_checkpoints(folder)  # left behind where the last step of an earlier training was cut off
+        _tidy(folder)  # where the last step of an earlier training was cut off
         return load(folder, device=device)
+    ready = prepare(config, data, folder)
+    if processes.rank() == 0:
+        claim(folder, config)  # only now: a training that is refused leaves nothing behind
+        parts.bring(folder, config.parts)
+    processes.barrier()
+    trainer = Trainer(
+        ready.family,
+        ready.tasks,
+        config.budget,
+        seed=config.seed,
+        device=place,
+        folder=folder,
+        watch=watch,
+        start=ready.start,
+    )
+    trainer.run(ready.data.train)
+    family, spec = ready.family, ready.family.spec
+    run = Run(config, trainer.ledger, family, spec, ready.made_of)
+    if processes.rank() == 0:
+        told = "" if ready.start is None else adoption(family, list(ready.start), trainer.state.progress.adopted)
+        if snapshots := trainer.state.average.kept():
+            checkpoint.save_tensors(snapshots, folder / SNAPSHOTS)
+        checkpoint.save_tensors(deployed_state(family), folder / "model.safetensors")
+        write_atomic(folder / "spec.json", spec.to_json())
+        write_atomic(folder / "card.md", card(run, told))
+        write_atomic(folder / "ledger.json", trainer.ledger.to_json())
+        _tidy(folder)
+    processes.barrier()
+    return run
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a training begins with, everything checked and nothing written."""
+
+    data: Dataset
+    tasks: list[Task]
+    made_of: Mapping[str, Run]
+    family: Family
+    start: Mapping[str, Tensor] | None
+    """Weights to go on from."""
+
+
+def prepare(config: RunConfig, data: Dataset | None = None, folder: Path | None = None) -> Ready:
+    """Load and build what a training begins with; parts are read from their copies in its folder where there are any.
+
+    Raises: ConfigError: settings, images and parts do not go together. DataError: the images are not at hand.
+    """
     data = data or build(config.data).load()
     tasks: list[Task] = [build(task) for task in config.tasks]
     spec = run_spec(data, tasks)
@@ -127,28 +175,13 @@ def train(
         task.check(spec)
     made_of = {name: load(parts.where(folder, name, path)) for name, path in config.parts.items()}
     family = make_family(config.family, spec, config.seed, made_of)
-    start = started(config, spec, made_of)
-    if processes.rank() == 0:
-        claim(folder, config)  # only now: a training that is refused leaves nothing behind
-        parts.bring(folder, config.parts)
-    processes.barrier()
-    trainer = Trainer(
-        family, tasks, config.budget, seed=config.seed, device=place, folder=folder, watch=watch, start=start
-    )
-    trainer.run(data.train)
-    run = Run(config, trainer.ledger, family, spec, made_of)
-    if processes.rank() == 0:
-        told = "" if start is None else adoption(family, list(start), trainer.state.progress.adopted)
-        if snapshots := trainer.state.average.kept():
-            checkpoint.save_tensors(snapshots, folder / SNAPSHOTS)
-        checkpoint.save_tensors(deployed_state(family), folder / "model.safetensors")
-        write_atomic(folder / "spec.json", spec.to_json())
-        write_atomic(folder / "card.md", card(run, told))
-        write_atomic(folder / "ledger.json", trainer.ledger.to_json())
-        checkpoint.drop_checkpoints(folder)
-        parts.settle(folder, config.parts)
-    processes.barrier()
-    return run
+    return Ready(data, tasks, made_of, family, started(config, spec, made_of))
+
+
+def _tidy(folder: Path) -> None:
+    """Drop what a finished run does not need."""
+    checkpoint.drop_checkpoints(folder)
+    parts.settle(folder)
 
 
 def started(config: RunConfig, spec: DataSpec, made_of: Mapping[str, Run]) -> dict[str, Tensor] | None:

@@ -310,7 +310,7 @@ def test_a_copy_in_two_parts_is_a_leak(tmp_path: Path) -> None:
         fill(tmp_path / part, 5, first=10 * i)
     picture(20).save(tmp_path / "train" / "again.png")
     with pytest.raises(
-        DataError, match=r"1 pictures lie in more than one part, the first as test/020.png = train/again.png"
+        DataError, match=r"1 picture lies in more than one part, the first as test/020.png = train/again.png"
     ):
         dataset(tmp_path)
     data = dataset(tmp_path, duplicates="drop")
@@ -337,8 +337,8 @@ def test_the_report_says_what_there_is(tmp_path: Path) -> None:
     assert "width: 1 to 40 pixels, median 12\nheight: 1 to 9 pixels, median 9\n" in text
     assert "modes: 66 RGB\nclasses: 5 a, 61 b\nignored files: 1 .txt\n" in text
     assert "problem: 1 of 67 pictures cannot be read (empty.png); the first: " in text
-    assert "problem: 1 pictures are there more than once (a/dot.png = b/dot.png)" in text
-    assert "problem: 3 pictures have a side below 9 pixels and get enlarged (a/dot.png, a/wide.png, b/dot.png)" in text
+    assert "problem: 1 picture is there more than once (a/dot.png = b/dot.png)" in text
+    assert "problem: 3 pictures have a side below 9 pixels: enlarged (a/dot.png, a/wide.png, b/dot.png)" in text
 
 
 def test_a_good_folder_has_no_problems(good: Path) -> None:

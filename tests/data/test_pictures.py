@@ -1,5 +1,6 @@
 """Pictures that lie in memory, on disk or in files: one protocol, nothing read that is not asked for."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +219,9 @@ def test_a_source_checks_its_parts(train: Split, message: str) -> None:
 def test_a_source_may_have_nothing_to_test_and_need_not_be_square() -> None:
     data = Given(Split(pixels()), Split(pixels(0))).load()
     assert data.spec.size == data.size == (4, 6) and data.spec.dimensions == 72 and len(data.test) == 0
+
+
+def test_a_split_can_be_replaced_in_part() -> None:
+    split = Split(pixels(), torch.arange(7))
+    other = replace(split, labels=torch.zeros(7, dtype=torch.int64))
+    assert other.pictures is split.pictures and int(other.labels.sum()) == 0

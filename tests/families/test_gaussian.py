@@ -253,6 +253,19 @@ def test_the_restorer_tells_the_class_and_the_mean_has_the_smaller_error() -> No
     assert (mean - x).square().mean() < (drawn - x).square().mean()
 
 
+def test_what_is_derived_for_classes_makes_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gaussian, "MOST", 2 * D * D * 8)
+    images, label = pixels()
+    family = Gaussian(Gaussian.Config(labels=True), SPEC)
+    list(family.fit(family.stages()[0], OnePass(images, label)))
+    x, before = to_float(images), None
+    for _ in range(2):
+        found = family.log_prob(x, Condition(label=torch.arange(60) % 3), stream(0, "density"))
+        assert before is None or torch.equal(found, before)
+        assert len(family._derived) == 2
+        before = found
+
+
 def test_what_it_cannot_do_is_said() -> None:
     family, images = fitted(), pixels()[0]
     pairs = Observation(to_float(images), Unknown(60, (H, W)), torch.ones(60, 1, H, W))
@@ -265,6 +278,8 @@ def test_what_it_cannot_do_is_said() -> None:
         family.posterior(observed(Identity(1, (1, 4)), torch.zeros(1, C, 1, 4), 0.0))
     with pytest.raises(ConfigError, match="make the images smaller"):
         Gaussian(Gaussian.Config(), DataSpec(channels=3, size=(128, 128)))
+    with pytest.raises(ConfigError, match="40 classes .* GiB of covariances, over 4; set labels = false"):
+        Gaussian(Gaussian.Config(labels=True), DataSpec(channels=3, size=(48, 48), classes=40))
     with pytest.raises(ConfigError, match="data with labels"):
         Gaussian(Gaussian.Config(labels=True), DataSpec(channels=1, size=(2, 2)))
     told = Gaussian(Gaussian.Config(labels=True), SPEC)

@@ -215,3 +215,10 @@ def test_strokes_cover_their_share_of_a_wide_image_everywhere(fraction: float) -
 def test_pixels_are_lost_at_their_rate_everywhere() -> None:
     made = 1 - law("pixels", fraction=0.3).known(rngs(0, 400), 400, WIDE)[:, 0]
     assert float((made.mean(0) - 0.3).abs().max()) < 5 * math.sqrt(0.21 / 400)
+
+
+@pytest.mark.parametrize("size", [(16, 256), (96, 24), (32, 32)])
+def test_strokes_reach_their_share_on_images_of_any_shape(size: tuple[int, int]) -> None:
+    task = Inpainting(Inpainting.Config(mask=Strokes.Config(fraction=0.4)))
+    hole = 1 - task.operator(rngs(0, 16), 16, size).known.mean((1, 2, 3))
+    assert float(hole.min()) > 0.399 and float(hole.max()) < 0.55

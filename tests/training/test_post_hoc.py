@@ -13,6 +13,8 @@ from torch import nn
 
 import sfumato
 from sfumato.errors import ConfigError
+from sfumato.features.lite0 import Lite0
+from sfumato.metrics.frechet import Frechet
 from sfumato.training.checkpoint import load_tensors
 from sfumato.training.post_hoc import PostHoc, average, exponent, overlap
 from tests.training.tiny import data
@@ -113,6 +115,9 @@ def test_a_run_keeps_its_snapshots_and_takes_another_length(tmp_path: Path) -> N
     assert not torch.equal(short.family.state_dict()[name], own.family.state_dict()[name])
     assert not torch.equal(short.sample(1), own.sample(1))
     assert torch.equal(average(kept, (0.05, 0.1), 0.1)[name], own.family.state_dict()[name])
+    metric = Frechet.Config(features=Lite0.Config(layer="b4"), replicates=0, context=False)
+    errors = [model.evaluate(metrics=[metric], test=8)[0].scores for model in (run, own, short)]
+    assert errors[0] and errors[0] == errors[1] != errors[2], "an average is measured with the run's own weights"
     run.save(tmp_path / "own")
     short.save(tmp_path / "short")
     assert torch.equal(sfumato.load_run(tmp_path / "short").sample(1), short.sample(1))
