@@ -169,8 +169,8 @@ class Preflight:
 
     def outside_line(self) -> str:
         """What to do about pictures beside the folders of the parts."""
-        named = self._some(self.outside)
-        return f"{counted(len(self.outside), 'picture lies', 'pictures lie')} outside train, validation and test ({named}); move them into train"
+        named, what = self._some(self.outside), counted(len(self.outside), "picture lies", "pictures lie")
+        return f"{what} outside train, validation and test ({named}); move them into train"
 
     def broken_line(self) -> str:
         """What to do about broken files."""
@@ -181,7 +181,8 @@ class Preflight:
     def leaks_line(self) -> str:
         """What to do about pictures in two parts."""
         first = " = ".join(map(self._short, self.leaks[0]))
-        return f"{counted(len(self.leaks), 'picture lies', 'pictures lie')} in more than one part, the first as {first}; remove the copies"
+        what = counted(len(self.leaks), "picture lies", "pictures lie")
+        return f"{what} in more than one part, the first as {first}; remove the copies"
 
     def parts_line(self) -> str:
         """How many pictures each part has, in words."""

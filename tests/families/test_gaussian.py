@@ -278,7 +278,7 @@ def test_what_it_cannot_do_is_said() -> None:
         family.posterior(observed(Identity(1, (1, 4)), torch.zeros(1, C, 1, 4), 0.0))
     with pytest.raises(ConfigError, match="make the images smaller"):
         Gaussian(Gaussian.Config(), DataSpec(channels=3, size=(128, 128)))
-    with pytest.raises(ConfigError, match="40 classes .* GiB of covariances, over 4; set labels = false"):
+    with pytest.raises(ConfigError, match=r"40 classes .* GiB of covariances, over 4; set labels = false"):
         Gaussian(Gaussian.Config(labels=True), DataSpec(channels=3, size=(48, 48), classes=40))
     with pytest.raises(ConfigError, match="data with labels"):
         Gaussian(Gaussian.Config(labels=True), DataSpec(channels=1, size=(2, 2)))
