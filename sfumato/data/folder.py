@@ -205,10 +205,8 @@ class Preflight:
                 f"{counted(len(self.duplicates), 'picture is', 'pictures are')} there more than once ({copies})"
             )
         if self.small:
-            named = self._some(self.small)
-            lines.append(
-                f"{counted(len(self.small), 'picture has', 'pictures have')} a side below {self.size} pixels: enlarged ({named})"
-            )
+            what = counted(len(self.small), "picture has", "pictures have")
+            lines.append(f"{what} a side below {self.size} pixels: enlarged ({self._some(self.small)})")
         return lines
 
     def lines(self) -> list[str]:
