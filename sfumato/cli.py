@@ -277,7 +277,7 @@ def study(
     question = resolved.study
     with display.study_bars(question.budget.images, lambda: runner.training_progress(question, folder)):
         path = runner.run(resolved, folder, device=device, jobs=jobs, source=file.read_text())
-    display.show(results.read_lines(path))
+    display.show(results.read_lines(path), question)
     display.console.print(f"report: {build_report(folder)}", soft_wrap=True)
 
 

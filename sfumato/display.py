@@ -25,6 +25,7 @@ from sfumato.evaluation.explain import Explanation
 from sfumato.evaluation.request import Evaluation
 from sfumato.reports import tables
 from sfumato.studies.results import Result
+from sfumato.studies.study import Study
 from sfumato.training.ledger import Ledger
 
 console = Console()
@@ -79,14 +80,13 @@ def study_bars(images: int, progress: Callable[[], Mapping[str, int]]) -> Iterat
             thread.join()
 
 
-def show(results: Sequence[Result]) -> None:
-    """The tables of a study or an evaluation, bold where no other method is really better.
+def show(results: Sequence[Result], study: Study | None = None) -> None:
+    """The tables of a study or an evaluation, bold where the best figure is or may be.
 
     Intervals are left out where the window is too narrow for them; the report and tables.csv always have them.
     """
-    methods = list(dict.fromkeys(result.method for result in results))
     for task in dict.fromkeys(result.task for result in results):
-        part = tables.table(results, task, methods)
+        part = tables.table(results, task, study)
         for shown in _fitting(part):
             console.print(shown)
 
@@ -126,9 +126,8 @@ def show_scores(evaluation: Evaluation) -> None:
         digits = tables.number
         low, high = score.low, score.high
         interval = "" if low is None or high is None else f"{digits(low, score.value)} to {digits(high, score.value)}"
-        arrow = "↓" if score.better == "lower" else "↑"
         shown.add_row(
-            f"{escape(score.label)} {arrow}", digits(score.value), interval, f"{score.n:,}" if score.n else ""
+            f"{escape(score.label)} {score.arrow}", digits(score.value), interval, f"{score.n:,}" if score.n else ""
         )
     console.print(shown)
     for warning in dict.fromkeys(line for score in evaluation.scores for line in score.card.get("warnings", [])):
@@ -177,7 +176,7 @@ def _rich(part: tables.Table, intervals: bool) -> Table:
     shown = _plain(part.task)
     shown.add_column("method", no_wrap=True)
     for column in part.columns:
-        shown.add_column(f"{column.label} {'↓' if column.better == 'lower' else '↑'}", justify="right", no_wrap=True)
+        shown.add_column(f"{column.label} {column.arrow}", justify="right", no_wrap=True)
     for row in part.rows:
         cells = []
         for column in part.columns:

@@ -138,6 +138,9 @@ class Family(Kind, nn.Module, ABC, root=True):
     labelled: bool = False
     """Whether the networks hear labels; a setting `labels` turns it on."""
 
+    random: ClassVar[bool] = True
+    """Whether another seed trains another model; a study then needs several to speak of the method."""
+
     wants: ClassVar[Mapping[str, type]] = MappingProxyType({})
     """Trained families that this one is made of, by name, and what each must be (Family, Decodes, Denoises ...)."""
 

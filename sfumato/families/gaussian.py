@@ -74,6 +74,7 @@ class Gaussian(Family, Likelihood, Posterior):
         """Keep a mean and covariance for each class, and those of all images for when no class is told."""
 
     exact = True
+    random = False
     means: Tensor
     covariances: Tensor
 

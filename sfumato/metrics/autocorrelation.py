@@ -68,6 +68,7 @@ class Autocorrelation(PairedMetric):
         """The largest lag L in pixels, along rows and columns; without it, a quarter of the shortest side of both images."""
 
     better: ClassVar[Literal["lower", "higher"]] = "lower"
+    span = (0.0, None)
     unit: ClassVar[str] = "of the exemplar's"
     same_size: ClassVar[bool] = False
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from pydantic import Field
 from torch import Tensor
 
@@ -20,9 +20,11 @@ from sfumato.data.base import Split
 from sfumato.errors import ShapeError
 from sfumato.images import Pixels
 from sfumato.kinds import Kind
-from sfumato.maths.student import Z95
+from sfumato.maths.student import Z95, student_t
 from sfumato.tasks.base import Observation
 
+Span = tuple[float | None, float | None]
+Better = Literal["lower", "higher", "zero"]
 WHERE = {"all": "whole", "ring": "ring"}  # what labels add where the region is not the hole
 
 
@@ -39,8 +41,10 @@ class Score(Strict):
     """Upper end of the 95 % interval."""
     n: int
     """How many images it rests on."""
-    better: Literal["lower", "higher"]
-    """Which way is better."""
+    better: Better
+    """Which way is better; zero: the nearer to 0."""
+    span: Span = (None, None)
+    """The least and the largest value that there can be, where there is one."""
     unit: str
     """The unit of the figure."""
     samples: list[float]
@@ -50,6 +54,31 @@ class Score(Strict):
     card: dict[str, Any]
     """How it was computed."""
 
+    @property
+    def arrow(self) -> str:
+        """Which way is better, for a table."""
+        return {"lower": "↓", "higher": "↑", "zero": "→0"}[self.better]
+
+    def loss(self, value: float | None = None) -> float:
+        """How bad a value of this figure is, its own unless one is given: the smaller the better."""
+        value = self.value if value is None else value
+        return value if self.better == "lower" else -value if self.better == "higher" else abs(value)
+
+    def clipped(self, value: float) -> float:
+        """The value, or the end of the span that it lies beyond."""
+        return clip(value, self.span)
+
+
+def clip(value: float, span: Span) -> float:
+    """The value, or the end of the span that it lies beyond.
+
+    Example:
+        >>> clip(-0.1, (0.0, None)), clip(3.0, (0.0, 1.0))
+        (0.0, 1.0)
+    """
+    low, high = span
+    return min(max(value, -math.inf if low is None else low), math.inf if high is None else high)
+
 
 class Metric(Kind, ABC, root=True):
     """`update` takes batches, `compute` finishes; the state is the object's own."""
@@ -58,6 +87,8 @@ class Metric(Kind, ABC, root=True):
     paired: ClassVar[bool] = True
     """Whether each made image is compared with its own true one."""
     unit: ClassVar[str]
+    span: Span = (None, None)
+    """The least and the largest value that the figure can have, where there is one."""
     truth_is_best: ClassVar[bool] = True
     """Whether the true images have the best figure; not so where something else is asked, as how answers differ."""
     needs: ClassVar[type | None] = None
@@ -123,7 +154,7 @@ class RegionConfig(Strict):
 
 
 class PairedMetric(Metric, ABC, abstract=True):
-    """A mean over images of one value an image, with a normal interval: value +- 1.96 sd / sqrt(n)."""
+    """A mean over images of one value an image, with Student's interval: value +- t sd / sqrt(n)."""
 
     same_size: ClassVar[bool] = True
     """Whether both images must have the same rows and columns."""
@@ -185,32 +216,60 @@ class PairedMetric(Metric, ABC, abstract=True):
             raise ShapeError(f"{self.label} has no image to look at; give at least one with pixels to be made")
         card: dict[str, Any] = {"what": (type(self).__doc__ or "").split("\n")[0], "region": self.region}
         card |= {
-            "interval": "normal, over images",
+            "interval": "Student, over images",
             "dtype": "float64 on uint8 pixels",
             "undefined_images": len(values) - n,
             **self.about(),
         }
-        return mean_score(self.label, defined, self.unit, card, self.better)
+        return mean_score(self.label, defined, self.unit, card, self.better, self.span)
 
 
 def mean_score(
-    label: str, values: Float64[Tensor, " n"], unit: str, card: dict[str, Any], better: Literal["lower", "higher"]
+    label: str,
+    values: Float64[Tensor, " n"] | Bool[Tensor, " n"],
+    unit: str,
+    card: dict[str, Any],
+    better: Better,
+    span: Span = (None, None),
 ) -> Score:
-    """A figure that is a mean over images, with a normal interval over them: mean +- 1.96 sd / sqrt(n)."""
+    """A figure that is a mean over images: mean +- t sd / sqrt(n) with Student's t, and Wilson's interval for a share."""
+    share, values = values.dtype == torch.bool, values.double()
     n, mean = len(values), float(values.mean())
-    half = Z95 * float(values.std()) / math.sqrt(n) if n > 1 else None
+    low = high = None
+    if share:
+        low, high = wilson(mean, n)
+        card = card | {"interval": card["interval"].replace("Student", "Wilson")} if "interval" in card else card
+    elif n > 1:
+        half = student_t(0.05, n - 1) * float(values.std()) / math.sqrt(n)
+        low, high = clip(mean - half, span), clip(mean + half, span)
     return Score(
         label=label,
         value=mean,
-        low=None if half is None else mean - half,
-        high=None if half is None else mean + half,
+        low=low,
+        high=high,
         n=n,
         better=better,
+        span=(0.0, 1.0) if share else span,
         unit=unit,
         samples=[float(f"{value:.6g}") for value in values.tolist()],
         resampled="images",
         card=card,
     )
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of n: it does not leave [0, 1] and is not empty where all or none of n have it.
+
+    Reference: Wilson (1927), Probable inference, the law of succession, and statistical inference.
+
+    Example:
+        >>> [round(end, 3) for end in wilson(0.0, 100)], [round(end, 3) for end in wilson(0.5, 100)]
+        ([0.0, 0.037], [0.404, 0.596])
+    """
+    z = Z95**2 / n
+    middle = (share + z / 2) / (1 + z)
+    half = math.sqrt(share * (1 - share) * z + z**2 / 4) / (1 + z)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def edge(known: Float64[Tensor, "B 1 H W"], width: int) -> Float64[Tensor, "B 1 H W"]:

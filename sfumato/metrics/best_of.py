@@ -49,7 +49,7 @@ class BestOf(PairedMetric):
     def __init__(self, config: Config):
         super().__init__(config)
         self.metric = paired(config.metric)
-        self.unit, self.better = self.metric.unit, self.metric.better
+        self.unit, self.better, self.span = self.metric.unit, self.metric.better, self.metric.span
 
     @property
     def label(self) -> str:

@@ -74,7 +74,7 @@ class BitsPerDimension(Metric):
             "what": "-log2 of the density of uniformly dequantised pixels, a level of 255 as unit, over d",
             "bound": "exact" if family.exact else "an upper bound",
         }
-        return [mean_score(self.label, found, self.unit, card, self.better)]
+        return [mean_score(self.label, found, self.unit, card, self.better, self.span)]
 
 
 def bits(log_prob: Float64[Tensor, " B"], dimensions: int) -> Float64[Tensor, " B"]:

@@ -20,6 +20,7 @@ class Consistency(PairedMetric):
         kind: Literal["consistency"] = "consistency"
 
     better: ClassVar[Literal["lower", "higher"]] = "lower"
+    span = (0.0, None)
     unit: ClassVar[str] = "levels of 255"
 
     @property

@@ -168,8 +168,8 @@ class DistributionMetric(Metric, abstract=True):
         card: dict[str, Any],
         better: Literal["lower", "higher"] = "higher",
     ) -> Score:
-        """A figure that is a mean over images, with a normal interval over them."""
-        return mean_score(label, values.double().cpu(), unit, card, better)
+        """A figure that is a mean over images, or a share of them."""
+        return mean_score(label, values.cpu(), unit, card, better, (0.0, None))
 
 
 def canonical(vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

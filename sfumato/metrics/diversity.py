@@ -35,6 +35,7 @@ class Diversity(PairedMetric):
 
     truth_is_best: ClassVar[bool] = False
     better: ClassVar[Literal["lower", "higher"]] = "higher"
+    span = (0.0, None)
 
     def __init__(self, config: Config):
         super().__init__(config)

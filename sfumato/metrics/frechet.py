@@ -10,8 +10,8 @@ from torch import Tensor
 
 from sfumato.maths.gaussians import frechet
 from sfumato.maths.moments import Moments
-from sfumato.maths.student import student_95
-from sfumato.metrics.base import Score
+from sfumato.maths.student import student_t
+from sfumato.metrics.base import Score, clip
 from sfumato.metrics.distribution import DistributionConfig, DistributionMetric, Sample, canonical, draws
 from sfumato.metrics.frechet_infinity import LEAST, extrapolate
 
@@ -36,6 +36,7 @@ class Frechet(DistributionMetric):
 
     config: Config
     better: ClassVar[Literal["lower", "higher"]] = "lower"
+    span = (0.0, None)
     unit: ClassVar[str] = "squared feature units"
 
     @property
@@ -49,7 +50,7 @@ class Frechet(DistributionMetric):
         count = self.config.replicates
         replicates = (100 if d <= WIDE else 10) if count is None else count
         samples = bootstrap(made, real, replicates)
-        half = student_95(len(samples) - 1) * float(torch.tensor(samples).std()) if len(samples) > 1 else None
+        half = student_t(0.05, len(samples) - 1) * float(torch.tensor(samples).std()) if len(samples) > 1 else None
         few = (
             [f"{n} images for {d} features; below 10 a feature the distance is biased upwards"]
             if 0 < n < 10 * d
@@ -67,10 +68,11 @@ class Frechet(DistributionMetric):
             Score(
                 label=self.label,
                 value=value,
-                low=None if half is None else max(value - half, 0.0),
+                low=None if half is None else clip(value - half, self.span),
                 high=None if half is None else value + half,
                 n=n,
                 better=self.better,
+                span=self.span,
                 unit=self.unit,
                 samples=[float(f"{sample:.6g}") for sample in samples],
                 resampled="replicates",

@@ -14,7 +14,8 @@ from torch import Tensor
 from sfumato.errors import ShapeError
 from sfumato.maths.gaussians import frechet
 from sfumato.maths.moments import Moments
-from sfumato.metrics.base import Z95, Score
+from sfumato.maths.student import student_t
+from sfumato.metrics.base import Score
 from sfumato.metrics.distribution import DistributionConfig, DistributionMetric, Sample, canonical
 
 LEAST = 10  # made images below which no line is drawn
@@ -85,13 +86,13 @@ class FrechetInfinity(DistributionMetric):
 
     def judge(self, made: Sample, real: Sample, train: Sample | None = None) -> list[Score]:
         line = extrapolate(made.needed(self.label), real.moments, self.config.points)
-        half = Z95 * line.error
+        half = student_t(0.05, len(line.points) - 2) * line.error
         card = self.card(
             made,
             real,
             "Frechet distance extrapolated to infinitely many made images (Chong and Forsyth, 2020)",
             infinity={"value": line.value, "slope": line.slope, "error": line.error, "points": line.points},
-            interval="normal, standard error of the intercept",
+            interval="Student, standard error of the intercept",
         )
         return [
             Score(

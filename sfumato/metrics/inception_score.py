@@ -15,8 +15,8 @@ from sfumato.features import Classifies, Features
 from sfumato.features.lite0 import Lite0
 from sfumato.kinds import choice
 from sfumato.maths.moments import finite
-from sfumato.maths.student import student_95
-from sfumato.metrics.base import Score
+from sfumato.maths.student import student_t
+from sfumato.metrics.base import Score, clip
 from sfumato.metrics.distribution import DistributionConfig, DistributionMetric, Sample, canonical
 
 
@@ -59,6 +59,7 @@ class InceptionScore(DistributionMetric):
     config: Config
     truth_is_best: ClassVar[bool] = False
     better: ClassVar[Literal["lower", "higher"]] = "higher"
+    span = (1.0, None)
     unit: ClassVar[str] = "classes"
 
     @property
@@ -86,7 +87,7 @@ class InceptionScore(DistributionMetric):
     def judge(self, made: Sample, real: Sample, train: Sample | None = None) -> list[Score]:
         values = inception_score(self.classifier.logits(canonical(made.needed(self.label))), self.config.splits)
         spread = float(values.std()) if len(values) > 1 else None
-        half = None if spread is None else student_95(len(values) - 1) * spread / math.sqrt(len(values))
+        half = None if spread is None else student_t(0.05, len(values) - 1) * spread / math.sqrt(len(values))
         card = self.card(
             made,
             None,
@@ -99,10 +100,11 @@ class InceptionScore(DistributionMetric):
             Score(
                 label=self.label,
                 value=float(values.mean()),
-                low=None if half is None else float(values.mean()) - half,
+                low=None if half is None else clip(float(values.mean()) - half, self.span),
                 high=None if half is None else float(values.mean()) + half,
                 n=made.n,
                 better=self.better,
+                span=self.span,
                 unit=self.unit,
                 samples=[float(f"{value:.6g}") for value in values.tolist()],
                 resampled="parts",

@@ -7,9 +7,10 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 
+from sfumato.errors import ShapeError
 from sfumato.maths.kernels import cubic_mmd
-from sfumato.maths.student import student_95
-from sfumato.metrics.base import Z95, Score
+from sfumato.maths.student import student_t
+from sfumato.metrics.base import Score
 from sfumato.metrics.distribution import DistributionConfig, DistributionMetric, Sample, canonical
 from sfumato.streams import stream
 
@@ -44,7 +45,7 @@ class Kernel(DistributionMetric):
         if self.config.subsets:
             return [self._by_subsets(made, real, what)]
         found = cubic_mmd(x, y)
-        half = None if found.error is None else Z95 * found.error
+        half = None if found.error is None else student_t(0.05, min(len(x), len(y)) - 1) * found.error
         influence = found.influence[found.influence.isfinite()]
         return [
             Score(
@@ -57,13 +58,18 @@ class Kernel(DistributionMetric):
                 unit=self.unit,
                 samples=[float(f"{value:.6g}") for value in influence.tolist()],
                 resampled="images",
-                card=self.card(made, real, what, pairs="all", interval="normal, jackknife over both sets"),
+                card=self.card(made, real, what, pairs="all", interval="Student, jackknife over both sets"),
             )
         ]
 
     def _by_subsets(self, made: Sample, real: Sample, what: str) -> Score:
         x, y = canonical(made.needed(self.label)), canonical(real.needed(self.label))
-        size = min(self.config.subset_size, len(x), len(y))
+        size, fewest = self.config.subset_size, min(len(x), len(y))
+        if size >= fewest:
+            raise ShapeError(
+                f"{self.label}: subset_size = {size}, but a set has {fewest} images, and subsets as large as a set are all the "
+                "same; set subsets = 0 for all pairs (exact), or a smaller subset_size"
+            )
         values = []
         for turn in range(self.config.subsets):
             parts = []
@@ -72,7 +78,7 @@ class Kernel(DistributionMetric):
                 parts.append(part[places.to(part.device)])
             values.append(cubic_mmd(*parts).value)
         found = torch.tensor(values, dtype=torch.float64)
-        half = student_95(len(values) - 1) * float(found.std()) / len(values) ** 0.5 if len(values) > 1 else None
+        half = student_t(0.05, len(values) - 1) * float(found.std()) / len(values) ** 0.5 if len(values) > 1 else None
         spread = float(found.std()) if len(values) > 1 else None
         subsets = {"subsets": self.config.subsets, "subset_size": size, "spread_between_subsets": spread}
         interval = "Student, over subsets; it holds the noise of drawing them and not that of the images"

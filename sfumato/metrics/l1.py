@@ -33,6 +33,7 @@ class L1(PairedMetric):
         kind: Literal["l1"] = "l1"
 
     better: ClassVar[Literal["lower", "higher"]] = "lower"
+    span = (0.0, None)
     unit: ClassVar[str] = "levels of 255"
 
     @property

@@ -50,7 +50,7 @@ class Memorisation(DistributionMetric):
         held_out = nearest(y, t).distance[:, 0]
         authentic = distance > nearest(t).distance[:, 0][index]
         copies = int((distance <= 1e-9 * (1 + t.double().square().mean().sqrt())).sum())
-        told = {"train": train.about, "copies": copies, "interval": "normal, over images"}
+        told = {"train": train.about, "copies": copies, "interval": "Student, over images"}
         card = self.card(made, real, "share of authentic images (Alaa et al., 2022)", **told)
         z = mann_whitney(distance, held_out)
         median = {"median_distance_made": float(distance.median()), "median_distance_real": float(held_out.median())}
@@ -62,8 +62,8 @@ class Memorisation(DistributionMetric):
                 low=z - 1.96,
                 high=z + 1.96,
                 n=made.n,
-                better="higher",
-                unit="standard deviations; 0 is right",
+                better="zero",
+                unit="standard deviations",
                 samples=[],
                 resampled="images",
                 card=card

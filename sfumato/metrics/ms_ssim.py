@@ -88,6 +88,7 @@ class MSSSIM(PairedMetric):
         kind: Literal["ms_ssim"] = "ms_ssim"
 
     better: ClassVar[Literal["lower", "higher"]] = "higher"
+    span = (-1.0, 1.0)
     unit: ClassVar[str] = "of 1"
 
     def __init__(self, config: Strict):

@@ -24,6 +24,7 @@ class MSE(PairedMetric):
         kind: Literal["mse"] = "mse"
 
     better: ClassVar[Literal["lower", "higher"]] = "lower"
+    span = (0.0, None)
     unit: ClassVar[str] = "levels squared"
 
     @property

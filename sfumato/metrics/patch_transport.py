@@ -91,6 +91,7 @@ class PatchTransport(PairedMetric):
         """Scales at most; without it, as many as keep both images 4 patches wide."""
 
     better: ClassVar[Literal["lower", "higher"]] = "lower"
+    span = (0.0, None)
     unit: ClassVar[str] = "levels squared"
     same_size: ClassVar[bool] = False
 

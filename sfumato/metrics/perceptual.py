@@ -100,6 +100,7 @@ class Perceptual(PairedMetric):
             return self
 
     better: ClassVar[Literal["lower", "higher"]] = "lower"
+    span = (0.0, None)
     unit: ClassVar[str] = "squared feature units"
 
     def __init__(self, config: Config):

@@ -47,6 +47,7 @@ class SiFID(PairedMetric):
         """The name of the map; the extractor's first one where left out: "stem" of lite0, "64" of inception."""
 
     better: ClassVar[Literal["lower", "higher"]] = "lower"
+    span = (0.0, None)
     unit: ClassVar[str] = "squared feature units"
     same_size: ClassVar[bool] = False
 

@@ -62,6 +62,7 @@ class SSIM(PairedMetric):
         kind: Literal["ssim"] = "ssim"
 
     better: ClassVar[Literal["lower", "higher"]] = "higher"
+    span = (-1.0, 1.0)
     unit: ClassVar[str] = "of 1"
 
     @property

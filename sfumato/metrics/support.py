@@ -46,7 +46,7 @@ class Support(DistributionMetric):
         around_real = nearest(y, k=max(k, k_density)).distance[:, [k - 1, k_density - 1]]
         around_made = nearest(x, k=k).distance[:, k - 1]
         by_support, by_density, reverse = supported(x, y, around_real, reverse=around_made)
-        told = {"interval": "normal, over images, balls held fixed"}
+        told = {"interval": "Student, over images, balls held fixed"}
         balls = self.card(
             made, real, "share of made images within a real ball (Kynkaanniemi et al., 2019)", k=k, **told
         )

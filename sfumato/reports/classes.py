@@ -17,7 +17,7 @@ class ClassTable:
     """One metric on one task: what each method has within each class, means over its seeds."""
 
     label: str
-    better: str
+    arrow: str
     classes: list[str]
     rows: list[tuple[str, float, dict[str, float]]]
     """Method, the figure of the whole, the figures within classes."""
@@ -48,7 +48,7 @@ def class_tables(results: Sequence[Result], task: str, methods: Sequence[str]) -
                 if any(name in r.within[label] for r in own)
             }
             rows.append((method, fmean(r.scores[label].value for r in own), within))
-        tables.append(ClassTable(label, mine[0].scores[label].better, classes, rows))
+        tables.append(ClassTable(label, mine[0].scores[label].arrow, classes, rows))
     return tables
 
 

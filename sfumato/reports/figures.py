@@ -45,12 +45,12 @@ def quality_against_cost(results: Sequence[Result], task: str, column: Score, me
     FigureCanvasSVG(figure)
     for panel, (axes, cost) in enumerate(zip(figure.subplots(1, 3, sharey=True), COSTS, strict=True)):
         for place, method in enumerate(methods):
-            scores = by_method(results, task, column.label).get(method)
-            if not scores:
+            figures = by_method(results, task, column.label).get(method)
+            if figures is None:
                 continue
             mine = [r for r in results if r.task == task and r.method == method and r.status == "ok"]
             x = sum(cost_of(result, cost.key) for result in mine) / len(mine)
-            summary = summarise(scores)
+            summary = summarise(figures)
             error = None if summary.high is None else summary.high - summary.value
             colour = PALETTE[place % len(PALETTE)]
             axes.errorbar(
@@ -66,7 +66,7 @@ def quality_against_cost(results: Sequence[Result], task: str, column: Score, me
         axes.set_xscale("symlog", linthresh={"seconds": 1.0, "milliseconds": 0.01, "parameters": 10_000.0}[cost.key])
         axes.set_xlabel(cost.label)
         if panel == 0:
-            better = "lower" if column.better == "lower" else "higher"
+            better = "nearer to 0" if column.better == "zero" else column.better
             axes.set_ylabel(f"{column.label} ({column.unit}, {better} is better)", fontsize=8)
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)

@@ -15,8 +15,8 @@ from sfumato.reports.classes import ClassTable, class_tables, classes_to_csv
 from sfumato.reports.figures import perception_against_distortion, quality_against_cost
 from sfumato.reports.tables import Table, table, to_csv, to_latex
 from sfumato.reports.template import render
+from sfumato.reports.verdicts import cautions, coverage, fingerprint, headlines
 from sfumato.studies.results import Result, gather, ordered, read_resolved
-from sfumato.studies.statistics import Difference, compare
 from sfumato.studies.study import Study
 
 
@@ -36,12 +36,12 @@ class Section:
     name: str
     title: str
     table: Table
-    differences: dict[str, list[Difference]]
     strips: list[Strip]
     plots: dict[str, str]
     plane: str
     """Perception against distortion, where a metric measures both; else empty."""
-    verdict: str
+    verdicts: list[str]
+    """What the figures say, a sentence a metric."""
     classes: list[ClassTable]
     """Figures within classes, where the study asks for them."""
 
@@ -76,6 +76,9 @@ def build_report(folder: Path | str) -> Path:
             name: data_address((folder / name).read_bytes(), "text/plain") for name in ("tables.csv", "tables.tex")
         },
         parameters=parameter_note(study, results),
+        coverage=coverage(results),
+        cautions=cautions(results),
+        fingerprint=fingerprint(study.to_json()),
     )
     write_atomic(folder / "report.html", page)
     return folder / "report.html"
@@ -83,8 +86,7 @@ def build_report(folder: Path | str) -> Path:
 
 def section(study: Study, results: Sequence[Result], task: str, methods: Sequence[str], folder: Path) -> Section:
     """One task's part of the page."""
-    rows = table(results, task, methods)
-    differences = {column.label: compare(results, task, column.label) for column in rows.columns}
+    rows = table(results, task, study)
     telling = [
         c for c in rows.columns if len({row.entries[c.label].value for row in rows.rows if c.label in row.entries}) > 1
     ]
@@ -93,11 +95,10 @@ def section(study: Study, results: Sequence[Result], task: str, methods: Sequenc
         task,
         title_of(task),
         rows,
-        differences,
         strips(study, task, methods, folder),
         plots,
         perception_against_distortion(rows),
-        verdict(rows, differences),
+        headlines(rows),
         class_tables(results, task, methods),
     )
 
@@ -110,30 +111,6 @@ def title_of(task: str) -> str:
         ('Super-resolution, x4', 'Inpainting, centre')
     """
     return task.replace("-", ", ").replace("_", "-").capitalize()
-
-
-def verdict(rows: Table, differences: dict[str, list[Difference]]) -> str:
-    """One sentence a metric: who leads, and whether that is more than chance."""
-    sentences = []
-    for column in rows.columns:
-        ranked = sorted(
-            (row for row in rows.rows if column.label in row.entries),
-            key=lambda row: row.entries[column.label].summary.value * (1 if column.better == "lower" else -1),
-        )
-        if len(ranked) < 2 or ranked[0].entries[column.label].value == ranked[-1].entries[column.label].value:
-            continue
-        best = ranked[0].method
-        tested = [d for d in differences[column.label] if best in (d.first, d.second)]
-        if len(tested) < len(ranked) - 1:
-            continue  # some method was measured on other images: no claim
-        ties = [
-            d.second if d.first == best else d.first
-            for d in differences[column.label]
-            if best in (d.first, d.second) and d.verdict == "not distinguishable"
-        ]
-        sure = f"not distinguishable from {', '.join(ties)}" if ties else "ahead of every other beyond chance"
-        sentences.append(f"{column.label}: {best} ({ranked[0].entries[column.label].value}), {sure}.")
-    return " ".join(sentences)
 
 
 def strips(study: Study, task: str, methods: Sequence[str], folder: Path) -> list[Strip]:

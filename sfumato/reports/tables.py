@@ -10,16 +10,20 @@ from typing import Any
 
 from sfumato.metrics.base import Score
 from sfumato.studies.results import Result
-from sfumato.studies.statistics import Summary, by_method, compare, summarise
+from sfumato.studies.statistics import Difference, Figures, Summary, by_method, compare, ranked, summarise
+from sfumato.studies.study import Study
+
+LATEX_ARROWS = {"lower": r"$\downarrow$", "higher": r"$\uparrow$", "zero": r"$\rightarrow 0$"}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One figure of a table: a method's summary and whether anything is really better."""
+    """One figure of a table: a method's summary and whether it is near the best."""
 
     summary: Summary
+    figures: Figures
     leading: bool
-    """True where no other method is really better."""
+    """True for the best value, and where the interval of the difference to it holds 0; nowhere if all are equal."""
 
     @property
     def value(self) -> str:
@@ -55,6 +59,8 @@ class Table:
     columns: list[Score]
     """One example score a column, for its label, unit and direction."""
     rows: list[Row]
+    differences: dict[str, list[Difference]]
+    """All pairs of methods, by column."""
 
 
 def number(value: float, like: float | None = None) -> str:
@@ -69,35 +75,42 @@ def number(value: float, like: float | None = None) -> str:
     return f"{value:.{decimals}f}"
 
 
-def table(results: Sequence[Result], task: str, methods: Sequence[str]) -> Table:
-    """The table of one task, methods in the study's order, columns in the order of the results."""
+def table(results: Sequence[Result], task: str, study: Study | None = None) -> Table:
+    """The table of one task, methods in the study's order or that of the results, columns in the order of the results."""
+    methods = [m.name for m in study.methods] if study else list(dict.fromkeys(result.method for result in results))
     here = [result for result in results if result.task == task]
     columns: dict[str, Score] = {}
     for result in here:
         for label, score in result.scores.items():
             columns.setdefault(label, score)
-    beaten: dict[str, set[str]] = {}
-    for label in columns:
-        beaten[label] = set()
-        for difference in compare(results, task, label):
-            if difference.verdict == "better":
-                beaten[label].add(difference.second)
-            elif difference.verdict == "worse":
-                beaten[label].add(difference.first)
+    figures = {label: by_method(here, task, label) for label in columns}
+    differences = {label: compare(here, task, label, study) for label in columns}
+    leading = {label: leaders(figures[label], differences[label]) for label in columns}
     rows = []
     for method in methods:
         mine = [result for result in here if result.method == method]
         if not mine:
             continue
-        entries = {}
-        for label in columns:
-            scores = by_method(mine, task, label).get(method)
-            if scores:
-                tested = len(scores[0].samples) > 1  # else nothing can be said
-                entries[label] = Entry(summarise(scores), tested and method not in beaten[label])
+        entries = {
+            label: Entry(summarise(figures[label][method]), figures[label][method], method in leading[label])
+            for label in columns
+            if method in figures[label]
+        }
         failures = [f"seed {result.seed}: {result.cause}" for result in mine if result.status != "ok"]
         rows.append(Row(method, mine[0].learned, entries, failures))
-    return Table(task, list(columns.values()), rows)
+    return Table(task, list(columns.values()), rows, differences)
+
+
+def leaders(figures: dict[str, Figures], differences: Sequence[Difference]) -> set[str]:
+    """The best method and those whose difference to it has an interval that holds 0; nobody where all are equal."""
+    order = ranked(figures)
+    if len({figures[name].value for name in order}) < 2 or not differences:
+        return set()
+    near = {order[0]}
+    for difference in differences:
+        if order[0] in (difference.first, difference.second) and difference.low <= 0 <= difference.high:
+            near |= {difference.first, difference.second}
+    return near
 
 
 def to_csv(tables: Sequence[Table]) -> str:
@@ -119,9 +132,7 @@ def to_latex(tables: Sequence[Table], title: str) -> str:
     """All tables as LaTeX `tabular` environments (package booktabs); bold where nothing is really better."""
     parts = [f"% {' '.join(title.split())}\n% needs \\usepackage{{booktabs}}"]
     for part in tables:
-        arrows = [
-            f"{escape(column.label)} $\\{'down' if column.better == 'lower' else 'up'}arrow$" for column in part.columns
-        ]
+        arrows = [f"{escape(column.label)} {LATEX_ARROWS[column.better]}" for column in part.columns]
         lines = [
             f"\\begin{{tabular}}{{l{'r' * len(part.columns)}}}",
             "\\toprule",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from sfumato.config import Strict
 from sfumato.kinds import build
 from sfumato.studies.resolved import Resolved, groups, trained_tasks
 from sfumato.studies.study import Study
@@ -59,13 +62,46 @@ def result_name(resolved: Resolved, cell: Cell, task: int) -> str:
 
 
 def pending(resolved: Resolved, cell: Cell, out: Path) -> list[int]:
-    """The tasks of a cell that its restorer can answer and that have no result yet."""
+    """The tasks of a cell that its restorer can answer and that have no result yet, or one that other settings decided."""
     return [
         task
         for task in cell.tasks
         if (cell.method, task) in resolved.answered
-        and not (out / "results" / f"{result_name(resolved, cell, task)}.json").is_file()
+        and _known(out / "results" / f"{result_name(resolved, cell, task)}.json")
+        not in ("", decided(resolved, cell, task))
     ]
+
+
+def decided(resolved: Resolved, cell: Cell, task: int) -> str:
+    """A digest of every setting that a result follows from."""
+    study = resolved.study
+    told = {
+        "method": study.methods[cell.method],
+        "task": study.tasks[task],
+        "training": cell.training,
+        "data": study.data,
+        "seed": cell.seed,
+        "metrics": study.metrics,
+        "classes": study.classes,
+        "batch": study.batch,
+    }
+    text = json.dumps({key: _plain(value) for key, value in told.items()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Strict):
+        return json.loads(value.to_json())
+    return [_plain(one) for one in value] if isinstance(value, list) else value
+
+
+def _known(path: Path) -> str | None:
+    """What decided the result in a file; None without one, or where it cannot be read."""
+    try:
+        found = json.loads(path.read_text())
+        return str(found.get("decided", ""))
+    except (OSError, ValueError, AttributeError):
+        return None if not path.is_file() else ""
 
 
 def training_progress(study: Study, out: Path) -> dict[str, int]:

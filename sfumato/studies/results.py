@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import model_validator
 
 from sfumato import config as settings
 from sfumato.config import Strict
@@ -31,6 +33,8 @@ class Result(Strict):
     """What happened, where it did not end well."""
     learned: bool
     """False for classical restorers."""
+    random: bool
+    """Whether another seed would have trained another model."""
     trained_on: list[str] = []
     """The tasks this model was trained on: one, or all of a joint study."""
     parameters: int = 0
@@ -51,6 +55,14 @@ class Result(Strict):
     """The figures by their labels."""
     within: dict[str, dict[str, float]] = {}
     """Figures within classes, by their labels and the classes' names."""
+    decided: str = ""
+    """A digest of every setting that decided it; empty for those of version 0.1."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_before(cls, values: Any) -> Any:
+        """Results of version 0.1 do not say whether their training was random: what learned was."""
+        return {"random": values.get("learned", True), **values} if isinstance(values, dict) else values
 
     @property
     def cell(self) -> str:
@@ -80,10 +92,11 @@ def gather(folder: Path) -> list[Result]:
 
 
 def ordered(results: list[Result], study: Study) -> list[Result]:
-    """The cells in the study's own order: by task, then method, then seed."""
+    """The study's own cells in its order: by task, then method, then seed; others may be left of an earlier form of it."""
     tasks = [build(task).name for task in study.tasks]
     methods = [method.name for method in study.methods]
-    return sorted(results, key=lambda result: (tasks.index(result.task), methods.index(result.method), result.seed))
+    own = [r for r in results if r.task in tasks and r.method in methods and r.seed in study.seeds]
+    return sorted(own, key=lambda result: (tasks.index(result.task), methods.index(result.method), result.seed))
 
 
 def write_lines(results: list[Result], folder: Path) -> Path:

@@ -28,6 +28,7 @@ from sfumato.studies import results
 from sfumato.studies.cells import (
     Cell,
     cells,
+    decided,
     pending,
     result_name,
     run_folder,
@@ -63,7 +64,7 @@ def run(
     """
     out, resolved = Path(out), study if isinstance(study, Resolved) else resolve(study, data)
     study = resolved.study
-    claim(out, study, "study.json")
+    claim(out, study, "study.json", free=Study.FREE)
     if source is not None:
         write_atomic(out / "study.toml", source)
     show_truth(resolved.tasks, resolved.data.test, out)
@@ -167,12 +168,10 @@ def work(resolved: Resolved, cell: Cell, out: Path, device: str) -> None:
         except DivergedError as error:
             _record_failure(resolved, cell, number, out, error)
         else:
+            found = result(method, task, cell.seed, measured, trained, restorer.calls())
+            found = found.model_copy(update={"decided": decided(resolved, cell, number)})
             picture(measured.shown, out / "pictures" / f"{result_name(resolved, cell, number)}.png")
-            results.save(
-                result(method, task, cell.seed, measured, trained, restorer.calls()),
-                out,
-                result_name(resolved, cell, number),
-            )
+            results.save(found, out, result_name(resolved, cell, number))
 
 
 def result(method: Method, task: Task, seed: int, measured: Measured, trained: Run | None, calls: int) -> Result:
@@ -183,6 +182,7 @@ def result(method: Method, task: Task, seed: int, measured: Measured, trained: R
         seed=seed,
         status="ok",
         learned=trained is not None,
+        random=trained is not None and trained.family.random,
         trained_on=[] if trained is None else [t.name for t in trained.tasks],
         parameters=0 if trained is None else parameter_count(trained.family.deployed()),
         parameters_training=0 if trained is None else parameter_count([trained.family]),
@@ -229,7 +229,9 @@ def _record_failure(resolved: Resolved, cell: Cell, task: int, out: Path, error:
         status="diverged",
         cause=str(error),
         learned=True,
+        random=True,
         trained_on=[] if cell.training is None else [build(task).name for task in cell.training.tasks],
+        decided=decided(resolved, cell, task),
     )
     results.save(failure, out, result_name(resolved, cell, task))
 

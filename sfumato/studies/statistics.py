@@ -1,6 +1,7 @@
 """Statistics: what the figures of several seeds say together, and which differences are real. NumPy only.
 
-Two methods are compared on the same test images, the same masks and the same seeds, so that what they share cancels.
+Two methods are compared on the same test images and masks, so that what they share cancels; and the training seed is the
+replicate: a method is better if other trainings of it, on other images of this kind, may be expected to be better too.
 """
 
 from __future__ import annotations
@@ -11,12 +12,19 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sfumato.maths.student import student_95, student_p
-from sfumato.metrics.base import Z95, Score
+from sfumato.maths.student import Z95, cochran_cox_half, cochran_cox_p, holm, holm_levels
+from sfumato.metrics.base import Score
 from sfumato.studies.results import Result
+from sfumato.studies.study import Study
 
-FLIPS = 4000  # sign flips of the paired test; p is known to about 1/60 of itself at p = 0.05
+Floats = NDArray[np.float64]
+Component = tuple[float, float]  # a variance of a mean, and the degrees of freedom that it was estimated with
+
+BETTER, WORSE = "better", "worse"
+AHEAD, BEHIND = "ahead as trained", "behind as trained"
+OPEN, WITHHELD, UNTESTED = "not distinguishable", "withheld: a seed diverged", "no verdict"
 
 
 @dataclass(frozen=True)
@@ -40,114 +48,183 @@ class Difference:
     second: str
     value: float
     """Mean of first minus second, in the metric's unit."""
-    p: float
-    """Two-sided p of the paired test, after Holm's correction over all pairs of the table's column."""
+    low: float
+    """Lower end of its interval: at Holm's level for a contrast, so that it leaves 0 out with a verdict, else 95 %."""
+    high: float
+    p: float | None
+    """Two-sided p, after Holm's correction over the contrasts of this task and metric; None for other pairs."""
     verdict: str
-    """better, worse, or not distinguishable."""
+    """better or worse; ahead or behind as trained, where a training was not repeated; not distinguishable; withheld, where
+    a seed diverged; no verdict, where nobody asked."""
+    visible: float
+    """The smallest gap that would have had a verdict, with this many images and seeds."""
+
+    @property
+    def untested(self) -> bool:
+        """Whether nobody asked for a verdict."""
+        return self.verdict == UNTESTED
 
 
-def summarise(scores: Sequence[Score]) -> Summary:
-    """Mean over seeds; the interval adds the variance over test images to that between seeds.
+@dataclass(frozen=True)
+class Figures:
+    """One method's figures on a task: a score for each seed, and what became of its trainings."""
 
-    half = t sqrt(mean(image error^2) + seed variance / seeds): test images are shared, so their error does not shrink with
-    seeds; seeds are few, so t is Student's quantile at the degrees of freedom of the sum (Welch and Satterthwaite: those of
-    the seeds alone where they dominate, as many as of the normal law where the images do).
+    scores: list[Score]
+    random: bool
+    """Whether another seed would have trained another model."""
+    diverged: bool = False
+    """Whether a seed diverged."""
+
+    @property
+    def value(self) -> float:
+        """Mean over seeds."""
+        return float(np.mean([score.value for score in self.scores]))
+
+    @property
+    def loss(self) -> float:
+        """How bad that is: the smaller the better."""
+        return self.scores[0].loss(self.value)
+
+    @property
+    def samples(self) -> Floats:
+        """One value an image, replicate or part, seeds averaged."""
+        return np.mean([score.samples for score in self.scores], axis=0)
+
+    @property
+    def repeated(self) -> bool:
+        """Whether the figures say something of other trainings too."""
+        return len(self.scores) > 1 or not self.random
+
+    def of_seeds(self) -> Component:
+        """s^2 / k of the seeds; nothing for a method that has no randomness in training, or was trained once."""
+        values = [score.value for score in self.scores]
+        if not self.random or len(values) < 2:
+            return 0.0, math.inf
+        return float(np.var(values, ddof=1)) / len(values), len(values) - 1
+
+    def of_images(self) -> Component:
+        """The variance of the mean over test images; they are shared, so it does not shrink with seeds."""
+        return of_images(self.samples, self.scores[0].resampled)
+
+
+def of_images(samples: Floats, resampled: str) -> Component:
+    """The variance that a mean over images has, from values of images or parts, or from bootstrap replicates."""
+    if len(samples) < 2:
+        return 0.0, math.inf
+    spread = float(samples.var(ddof=1))
+    return spread if resampled == "replicates" else spread / len(samples), len(samples) - 1
+
+
+def summarise(figures: Figures) -> Summary:
+    """Mean over seeds, with the interval of `cochran_cox_half` for the error over images and that between seeds.
+
+    One training, or a method without randomness, keeps the interval that the metric itself gives: it speaks of the images.
     """
-    values = np.array([score.value for score in scores])
-    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    halves = [
-        score.high - score.value for score in scores if score.high is not None
-    ]  # `low` may have been cut off at 0
-    value, low, high = float(values.mean()), None, None
-    if halves:
-        images, seeds = float(np.mean(np.square(halves))) / Z95**2, spread**2 / len(values)
-        freedom = (images + seeds) ** 2 / seeds**2 * (len(values) - 1) if seeds > 0 else math.inf
-        half = student_95(freedom) * math.sqrt(images + seeds)
-        cut = any(score.low == 0.0 for score in scores)
-        low, high = max(value - half, 0.0) if cut else value - half, value + half
-    return Summary(value, low, high, scores[0].n, len(values), spread)
+    scores, value = figures.scores, figures.value
+    spread = float(np.std([score.value for score in scores], ddof=1)) if len(scores) > 1 else 0.0
+    low, high = scores[0].low, scores[0].high
+    known = low is not None and high is not None
+    if known and len(scores) > 1:
+        images = figures.of_images()
+        if len(figures.samples) < 2:  # only the ends are known
+            halves = [(s.high - s.low) / 2 for s in scores if s.low is not None and s.high is not None]
+            images = float(np.mean(np.square(halves))) / Z95**2, math.inf
+        half = _half(0.05, [images, figures.of_seeds()])
+        low, high = scores[0].clipped(value - half), scores[0].clipped(value + half)
+    return Summary(value, low if known else None, high if known else None, scores[0].n, len(scores), spread)
 
 
-def paired_p(first: Sequence[Score], second: Sequence[Score]) -> float:
-    """Two-sided p that two methods are the same on these test images, seeds averaged.
+def error_of(first: Figures, second: Figures) -> list[Component] | None:
+    """The variances of the difference of two methods, by where they come from; None where they cannot be compared.
 
-    For one value an image: the paired sign-flip test, under which each image's difference could as well have had the other
-    sign. For bootstrap replicates, which draw the same images for both methods: Student's test with their spread. For parts
-    of the images, which are not those of the other method: Welch's test on their means.
-    Reference: Fisher (1935), The design of experiments, for the sign-flip test.
+    Over images: of the paired differences, seeds averaged; of both methods' own where a part of the images is not the same
+    part for the other. Between seeds: of each method's own.
     """
-    a = np.mean([score.samples for score in first], axis=0)
-    b = np.mean([score.samples for score in second], axis=0)
-    difference = a - b
-    if not difference.any():
-        return 1.0
-    if first[0].resampled == "replicates":
-        spread = float(difference.std(ddof=1))
-        gap = float(np.mean([score.value for score in first]) - np.mean([score.value for score in second]))
-        return student_p(gap / spread, len(difference) - 1) if spread > 0 else 0.0
-    if first[0].resampled == "parts":
-        variances = [float(part.var(ddof=1)) / len(part) for part in (a, b)]
-        freedom = sum(variances) ** 2 / max(sum(v**2 / (len(a) - 1) for v in variances), 1e-300)
-        return student_p(float(difference.mean()) / math.sqrt(sum(variances)), freedom) if sum(variances) > 0 else 0.0
-    rng = np.random.default_rng(0)
-    observed = abs(difference.mean())
-    beyond = 0
-    for _ in range(FLIPS // 500):
-        signs = rng.integers(0, 2, size=(500, len(difference)), dtype=np.int8) * 2 - 1
-        beyond += int((np.abs(signs @ difference) / len(difference) >= observed * (1 - 1e-12)).sum())
-    return (beyond + 1) / (FLIPS + 1)
+    a, b = first.samples, second.samples
+    if len(a) != len(b) or len(a) < 2:
+        return None
+    resampled = first.scores[0].resampled
+    images = [first.of_images(), second.of_images()] if resampled == "parts" else [of_images(a - b, resampled)]
+    return [*images, first.of_seeds(), second.of_seeds()]
 
 
-def compare(results: Sequence[Result], task: str, label: str, alpha: float = 0.05) -> list[Difference]:
-    """All pairs of methods on one task and metric.
+def compare(
+    results: Sequence[Result],
+    task: str,
+    label: str,
+    study: Study | None = None,
+    alpha: float = 0.05,
+) -> list[Difference]:
+    """All pairs of methods on one task and metric, and a verdict for the contrasts and for the two leaders.
 
-    A difference is real where Holm's corrected p is below `alpha` and every pair of seeds agrees on its sign; one lucky
-    training is not enough. Reference: Holm (1979), A simple sequentially rejective multiple test procedure.
+    The error of a difference has a part from the images and one from each method's seeds, each known with its own degrees of
+    freedom; the test is Cochran and Cox's, Holm's correction runs over the pairs that get a verdict. At most 5 to 6 % of
+    studies of equal methods hold a verdict (`tests/studies/test_null.py` simulates them). Without a study all pairs get one.
     """
-    scores = by_method(results, task, label)
-    raw = []
-    for first, second in combinations(scores, 2):
-        if len(scores[first][0].samples) != len(scores[second][0].samples):
-            continue  # another set of test images: not comparable
-        if len(scores[first][0].samples) < 2:
-            continue  # nothing to test with
-        value = float(np.mean([s.value for s in scores[first]]) - np.mean([s.value for s in scores[second]]))
-        raw.append(Difference(first, second, value, paired_p(scores[first], scores[second]), ""))
-    corrected = holm([difference.p for difference in raw])
+    figures = by_method(results, task, label)
+    names = list(combinations(figures, 2))
+    wanted = _asked(figures, names if study is None else study.compared(list(figures)))
+    pairs = [(pair, error) for pair in names if (error := error_of(figures[pair[0]], figures[pair[1]])) is not None]
+    asked = [(pair, error) for pair, error in pairs if frozenset(pair) in wanted]
+    raw = np.array([_p(_gap(figures, pair), error) for pair, error in asked])
+    corrected, levels = holm(raw), holm_levels(raw, alpha)
     answer = []
-    for difference, p in zip(raw, corrected, strict=True):
-        a, b = ([s.value for s in scores[name]] for name in (difference.first, difference.second))
-        agreed = max(a) < min(b) or min(a) > max(b)
-        lower = scores[difference.first][0].better == "lower"
-        verdict = "not distinguishable"
-        if p < alpha and agreed:
-            verdict = "better" if (difference.value < 0) == lower else "worse"
-        answer.append(replace(difference, p=p, verdict=verdict))
+    for pair, error in pairs:
+        value, place = _gap(figures, pair), next((i for i, (other, _) in enumerate(asked) if other == pair), None)
+        half = _half(alpha if place is None else float(levels[place]), error)
+        visible = _half(alpha / max(len(asked), 1), error)
+        found = Difference(*pair, value, value - half, value + half, None, UNTESTED, visible)
+        if place is not None:
+            p = float(corrected[place])
+            found = replace(found, p=p, verdict=_verdict(*(figures[name] for name in pair), sure=p < alpha))
+        answer.append(found)
     return answer
 
 
-def by_method(results: Sequence[Result], task: str, label: str) -> dict[str, list[Score]]:
-    """The scores of each method on a task, by seed; diverged seeds are left out (and counted elsewhere)."""
-    scores: dict[str, list[Score]] = {}
-    for result in results:
-        if result.task == task and result.status == "ok" and label in result.scores:
-            scores.setdefault(result.method, []).append(result.scores[label])
-    return scores
+def ranked(figures: dict[str, Figures]) -> list[str]:
+    """Names of methods, the best figure first."""
+    return sorted(figures, key=lambda name: figures[name].loss)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: the k-th smallest of m is multiplied by m - k + 1, kept in order, at most 1.
+def _asked(figures: dict[str, Figures], contrasts: Sequence[tuple[str, str]]) -> set[frozenset[str]]:
+    """The pairs that get a verdict: those named, and the two leaders."""
+    leaders = ranked(figures)[:2]
+    return {frozenset(pair) for pair in contrasts} | ({frozenset(leaders)} if len(leaders) == 2 else set())
 
-    Example:
-        >>> holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
-    """
-    order = np.argsort(p_values)
-    corrected, running = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = running
-    return corrected
+
+def _gap(figures: dict[str, Figures], pair: tuple[str, str]) -> float:
+    return figures[pair[0]].value - figures[pair[1]].value
+
+
+def _half(level: float, error: Sequence[Component]) -> float:
+    return float(cochran_cox_half(level, np.array([variance for variance, _ in error]), [f for _, f in error]))
+
+
+def _p(gap: float, error: Sequence[Component]) -> float:
+    return float(cochran_cox_p(gap, np.array([variance for variance, _ in error]), [f for _, f in error]))
+
+
+def _verdict(first: Figures, second: Figures, *, sure: bool) -> str:
+    if first.diverged or second.diverged:
+        return WITHHELD
+    if not sure:
+        return OPEN
+    good = first.loss < second.loss
+    if first.repeated and second.repeated:
+        return BETTER if good else WORSE
+    return AHEAD if good else BEHIND
+
+
+def by_method(results: Sequence[Result], task: str, label: str) -> dict[str, Figures]:
+    """The figures of each method on a task; diverged seeds have none, but are remembered."""
+    found: dict[str, Figures] = {}
+    for name in dict.fromkeys(result.method for result in results):
+        mine = [result for result in results if result.method == name and result.task == task]
+        scores = [result.scores[label] for result in mine if result.status == "ok" and label in result.scores]
+        if scores:
+            random, diverged = any(r.random for r in mine), any(r.status != "ok" for r in mine)
+            found[name] = Figures(scores, random, diverged)
+    return found
 
 
 def dominated(points: Sequence[tuple[float, float]]) -> list[bool]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -57,6 +58,13 @@ class Study(Plugins):
         True
     """
 
+    FREE: ClassVar[frozenset[str]] = frozenset(
+        {"title", "question", "expects", "baseline", "contrasts", "metrics", "classes", "batch"}
+        | {"methods", "tasks", "seeds"}
+    )
+    """What may change in a folder that has results: words cost nothing, the rest is measured again or trained anew where it
+    is needed, and no training is lost."""
+
     title: str
     """A few words."""
     question: str = ""
@@ -81,6 +89,10 @@ class Study(Plugins):
         default=["l1", "psnr", "ssim", "frechet", "consistency"], min_length=1, validate_default=True
     )
     """The columns of the tables; the first one ranks."""
+    baseline: str | None = None
+    """The method that each other is held against; left out: the first one without randomness in training, or else the first."""
+    contrasts: list[tuple[str, str]] | None = None
+    """The pairs of methods that get a verdict, in place of all against the baseline; the two leaders get one always."""
     classes: bool = False
     """Show figures within each class of the test images beside the whole."""
     batch: int = Field(default=256, ge=1)
@@ -96,6 +108,13 @@ class Study(Plugins):
         ):
             if len(set(names)) < len(names):
                 raise ValueError(f"two {what} are the same in {names}; make them differ")
+        known = [method.name for method in self.methods]
+        for name in [self.baseline or known[0], *(name for pair in self.contrasts or () for name in pair)]:
+            if name not in known:
+                raise ValueError(f"baseline and contrasts: no method is called {name!r}; there are {', '.join(known)}")
+        for first, second in self.contrasts or ():
+            if first == second:
+                raise ValueError(f"contrasts: {first!r} stands against itself; name two methods")
         for method in self.methods:
             needs = method.restorer.owner.needs
             if needs is not None and (method.family is None or not issubclass(method.family.owner, needs)):
@@ -110,6 +129,19 @@ class Study(Plugins):
                     f"method {method.name!r}: restorer {method.restorer.kind!r} uses no family; remove one of the two"
                 )
         return self
+
+    def compared(self, present: Sequence[str]) -> list[tuple[str, str]]:
+        """The pairs that get a verdict among the methods that were measured on a task.
+
+        Where the baseline was not, as an inpainter that cannot enlarge, the next one takes its place.
+        """
+        if self.contrasts is not None:
+            return self.contrasts
+        here = [method for method in self.methods if method.name in present]
+        named = [method for method in here if method.name == self.baseline]
+        sure = [method for method in here if method.family is None or not method.family.owner.random]
+        first = [*named, *sure, *here][:1]
+        return [(method.name, base.name) for base in first for method in here if method is not base]
 
 
 def read_study(path: Path | str, overrides: list[str] | None = None) -> Study:

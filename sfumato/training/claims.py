@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,25 @@ from sfumato.errors import ConfigError
 from sfumato.files import write_atomic
 
 
-def claim(folder: Path, config: Strict, name: str = "config.json") -> None:
+def claim(folder: Path, config: Strict, name: str = "config.json", *, free: Set[str] = frozenset()) -> None:
     """Take a folder for these settings, or find that it was taken for the same ones.
+
+    Settings in `free` may change: the new ones are written down in place of the old.
 
     Raises: ConfigError: it was taken for others; the message names the first settings that differ.
     """
     path, text = folder / name, config.to_json()
     if path.is_file():
         there = settings.load(type(config), migrated(settings.read(path)), str(path))
-        if there != config:
-            keys = differing(json.loads(there.to_json()), json.loads(text))
+        a, b = json.loads(there.to_json()), json.loads(text)
+        if keys := [key for key in differing(a, b) if key.partition(".")[0] not in free]:
             more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
             raise ConfigError(
                 f"{folder} holds another run (its {name} differs in {', '.join(keys[:3])}{more}); "
                 "choose another --out or remove the folder"
             )
+        if a != b:
+            write_atomic(path, text)
         return
     if folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
         raise ConfigError(f"{folder} is not empty and holds no {name}; choose another --out")

@@ -67,7 +67,7 @@ def test_a_score_is_the_mean_of_its_samples(name: str) -> None:
     mean = sum(score.samples) / 6
     sd = math.sqrt(sum((v - mean) ** 2 for v in score.samples) / 5)
     assert score.value == pytest.approx(mean, rel=1e-5)
-    assert score.high - score.value == pytest.approx(1.96 * sd / math.sqrt(6), rel=1e-4)
+    assert score.high - score.value == pytest.approx(2.570582 * sd / math.sqrt(6), rel=3e-4)
     assert score.value - score.low == pytest.approx(score.high - score.value)
     assert score.resampled == "images" and score.card["undefined_images"] == 0
     assert Score(**json.loads(score.to_json())) == score

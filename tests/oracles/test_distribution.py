@@ -217,8 +217,10 @@ def test_subsets_scatter_about_the_exact_value() -> None:
     assert exact.value == pytest.approx(0.107982863684, rel=1e-10)
     assert abs(some.value - exact.value) < 4 * np.std(some.samples, ddof=1) / math.sqrt(100)
     assert some.card["pairs"]["spread_between_subsets"] == pytest.approx(np.std(some.samples, ddof=1), rel=1e-4)
-    (whole,) = judged(Kernel, real=REAL[:280], subsets=1, subset_size=1000)
+    (whole,) = judged(Kernel, real=REAL[:280])
     assert whole.value == pytest.approx(0.103715604901, rel=1e-10)
+    with pytest.raises(ShapeError, match=r"subset_size = 1000, but a set has 280 images.*set subsets = 0 for all pairs"):
+        judged(Kernel, real=REAL[:280], subsets=1, subset_size=1000)
 
 
 # Inception Score

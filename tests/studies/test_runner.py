@@ -111,8 +111,35 @@ def test_a_lost_result_is_measured_again_without_training(each: Path, tmp_path: 
 
 
 def test_another_study_in_the_folder_is_refused(each: Path) -> None:
-    with pytest.raises(ConfigError, match="another run"):
-        runner.run(study(batch=6), each, device="cpu")
+    with pytest.raises(ConfigError, match=r"another run \(its study.json differs in budget.batch\)"):
+        runner.run(study(budget={**VALUES["budget"], "batch": 3}), each, device="cpu")
+
+
+def test_other_words_change_nothing_and_other_metrics_measure_again_without_training(tmp_path: Path) -> None:
+    runner.run(study(), tmp_path, device="cpu")
+
+    def stamps(pattern: str) -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in tmp_path.rglob(pattern)}
+
+    results_before, weights = stamps("results/*.json"), stamps("runs/*/*")
+    runner.run(study(title="another title", baseline=VALUES["methods"][1]["name"]), tmp_path, device="cpu")
+    assert stamps("results/*.json") == results_before and "another title" in (tmp_path / "study.json").read_text()
+    runner.run(study(metrics=["mse"]), tmp_path, device="cpu")
+    assert stamps("runs/*/*") == weights, "something was trained again"
+    assert all(list(found.scores) == ["MSE"] for found in results.read_lines(tmp_path / "results.jsonl"))
+    build_report(tmp_path)
+
+
+def test_a_method_and_a_seed_may_join_and_leave(tmp_path: Path) -> None:
+    runner.run(study(), tmp_path, device="cpu")
+    weights = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
+    more = [*VALUES["methods"], {"name": "mean", "restorer": "mean_fill"}]
+    runner.run(study(methods=more, seeds=[0, 1]), tmp_path, device="cpu")
+    now = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
+    assert weights.items() < now.items() and len(now) == 2 * len(weights)
+    assert {r.method for r in results.read_lines(tmp_path / "results.jsonl")} == {m["name"] for m in more}
+    runner.run(study(), tmp_path, device="cpu")
+    assert {r.seed for r in results.read_lines(tmp_path / "results.jsonl")} == {0}
 
 
 def test_parity_is_found_and_counted(tmp_path: Path) -> None:

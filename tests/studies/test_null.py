@@ -1,0 +1,98 @@
+"""Studies of equal methods: how many hold a false verdict, and how many of unequal ones see the gap.
+
+The law is simulated with the library's own test, in thousands of studies at once. `python -m tests.studies.test_null` prints
+the tables of docs/fairness.md.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sfumato.maths.student import cochran_cox_p, holm
+
+SPREADS = {
+    "no spread": (0.0,),
+    "spread 1": (1.0,),
+    "spread 3": (3.0,),
+    "mixed 0, 1, 3": (0.0, 1.0, 3.0),
+    "only the first": (3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+    "all but the first": (0.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0),
+}
+IMAGES = 60
+
+
+def studies(
+    rng: np.random.Generator, count: int, methods: int, seeds: int, spreads: tuple[float, ...], gap: float = 0.0
+) -> np.ndarray:
+    """Corrected p of the contrasts, [studies, contrasts]: each method against the first, and the two leaders.
+
+    The error over images of a difference of two methods is 1; `spreads` are those between a method's seeds, in its units;
+    the last method is worse by `gap`.
+    """
+    spread = np.resize(np.array(spreads), methods)
+    images = rng.normal(0, np.sqrt(IMAGES / 2), (count, methods, IMAGES))
+    trained = rng.normal(0, 1, (count, methods, seeds)) * spread[:, None]
+    value = images.mean(-1) + trained.mean(-1)
+    value[:, -1] += gap
+    of_seeds = trained.var(-1, ddof=1) / seeds
+    rows = np.arange(count)
+
+    def contrast(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        paired = (images[rows, a] - images[rows, b]).var(-1, ddof=1) / IMAGES
+        return value[rows, a] - value[rows, b], np.stack([paired, of_seeds[rows, a], of_seeds[rows, b]], -1)
+
+    best, second = value.argsort(1)[:, :2].T
+    pairs = [contrast(np.full(count, other), np.zeros(count, int)) for other in range(1, methods)]
+    if methods > 2:
+        pairs.append(contrast(best, second))
+    gaps, variances = (np.stack([pair[i] for pair in pairs], 1) for i in (0, 1))
+    p = cochran_cox_p(gaps, variances, [IMAGES - 1, seeds - 1, seeds - 1])
+    if methods > 2:
+        known = (best == 0) | (second == 0)  # it stands among the others already
+        p[known, -1] = 1.0
+    return holm(p)
+
+
+@pytest.mark.parametrize("spreads", SPREADS.values(), ids=SPREADS)
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("methods", [2, 8])
+def test_at_most_six_percent_of_equal_studies_hold_a_verdict(
+    methods: int, seeds: int, spreads: tuple[float, ...]
+) -> None:
+    p = studies(np.random.default_rng(methods * 100 + seeds), 2000, methods, seeds, spreads)
+    false = (p < 0.05).any(1).mean()
+    assert false <= 0.06 + 2 * np.sqrt(0.06 * 0.94 / 2000), f"{false:.1%} of studies hold a false verdict"
+
+
+def test_five_seeds_see_a_gap_that_two_do_not() -> None:
+    rng = np.random.default_rng(0)
+    two, five = ((studies(rng, 1000, 2, seeds, (1.0,), 4.0) < 0.05).mean() for seeds in (2, 5))
+    assert two < 0.4 and five > 0.8
+
+
+def main() -> None:
+    """Print false verdicts and power as tables in Markdown."""
+    rng = np.random.default_rng(0)
+    print("| methods | seeds | " + " | ".join(SPREADS) + " |\n|---|---|" + "---|" * len(SPREADS))
+    for methods in (2, 8):
+        for seeds in (2, 3, 5):
+            false = [(studies(rng, 10_000, methods, seeds, s) < 0.05).any(1).mean() for s in SPREADS.values()]
+            print(f"| {methods} | {seeds} | " + " | ".join(f"{share:.1%}" for share in false) + " |", flush=True)
+    print("\n| methods | seeds | spread | " + " | ".join(f"gap {gap}" for gap in (2, 4, 8, 16, 32)) + " |")
+    print("|---|---|---|" + "---|" * 5)
+    for methods in (2, 8):
+        for seeds in (2, 3, 5):
+            for name in ("no spread", "spread 1", "spread 3"):
+                power = [
+                    (studies(rng, 2000, methods, seeds, SPREADS[name], gap)[:, methods - 2] < 0.05).mean()
+                    for gap in (2, 4, 8, 16, 32)
+                ]
+                print(
+                    f"| {methods} | {seeds} | {name} | " + " | ".join(f"{share:.0%}" for share in power) + " |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
