@@ -123,15 +123,23 @@ def sample(
 
 @app.command()
 def restore(
-    picture: Annotated[Path, typer.Argument(help="The picture to restore, of the model's own size.")],
+    picture: Annotated[Path, typer.Argument(help="The picture to restore, or a folder of pictures.")],
     model: Annotated[str, typer.Option(help="The folder of a run, or telea, navier_stokes, biharmonic, bicubic ...")],
     mask: Annotated[
         Path | None,
-        typer.Option(help="A picture of the same size: WHITE where the picture is to be MADE, black where it is kept."),
+        typer.Option(
+            help="A picture of the same size, WHITE where the picture is to be MADE, black where it is kept; for a folder, "
+            "one for all or a folder of masks with the same names."
+        ),
     ] = None,
     scale: Annotated[int | None, typer.Option(help="Enlarge so many times instead of filling a mask.")] = None,
     invert: Annotated[bool, typer.Option("--invert", help="The mask is white where the picture is kept.")] = False,
-    out: Out = Path("restored.png"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Where to write; its ending names the format. Left out: restored.* as the input."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives another plausible answer.")] = 0,
     device: Device = "auto",
 ) -> None:
@@ -139,15 +147,9 @@ def restore(
 
     Example: sfumato restore picture.png --mask mask.png --model runs/filler --out restored.png
     """
-    from sfumato import display
-    from sfumato.images import write_picture
-    from sfumato.restorers.picture import restore_picture
+    from sfumato import commands
 
-    restored = restore_picture(picture, model, mask=mask, scale=scale, invert=invert, seed=seed, device=device)
-    for warning in restored.warnings:
-        display.errors.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
-    write_picture(restored.pixels, out)
-    typer.echo(str(out))
+    commands.restore(picture, out, model, mask=mask, scale=scale, invert=invert, seed=seed, device=device)
 
 
 @app.command()

@@ -8,9 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from sfumato import config as settings
 from sfumato import display
-from sfumato.errors import CapabilityError, ConfigError
+from sfumato.errors import CapabilityError, ConfigError, DataError, ShapeError, counted
 from sfumato.evaluation.evaluate import measure, prepared, sample_of
 from sfumato.evaluation.explain import explain as explain_evaluations
 from sfumato.evaluation.gallery import build_gallery
@@ -20,6 +22,8 @@ from sfumato.evaluation.statistics import save_statistics
 from sfumato.features import extractor
 from sfumato.files import write_atomic
 from sfumato.reports.evaluation import build_page
+from sfumato.restorers.folder import matched
+from sfumato.restorers.picture import restore_file, restorer_of
 from sfumato.studies import evaluate as runs
 from sfumato.training import processes
 from sfumato.training.run import RunConfig, skeleton
@@ -107,6 +111,55 @@ def explain(first: Path, second: Path, recompute: bool, json_out: Path | None, d
             for part in explanations
         ]
         write_atomic(json_out, json.dumps(told, indent=2) + "\n")
+
+
+def restore(
+    picture: Path,
+    out: Path | None,
+    model: str,
+    *,
+    mask: Path | None,
+    scale: int | None,
+    invert: bool,
+    seed: int,
+    device: str,
+) -> None:
+    """Restore a picture, or every picture of a folder into another folder.
+
+    Raises: DataError: some pictures of a folder could not be restored; the others are written.
+    """
+    what: dict[str, Any] = {"scale": scale, "invert": invert, "seed": seed, "device": device}
+    if not picture.is_dir():
+        out = out or Path("restored").with_suffix(picture.suffix)
+        _warn(restore_file(picture, out, model, mask=mask, **what))
+        typer.echo(str(out))
+        return
+    out = out or Path("restored")
+    if out.resolve() == picture.resolve():
+        raise DataError(f"--out {out} is the folder of the pictures themselves; choose another")
+    work = matched(picture, mask)
+    restorer, run = restorer_of(model, device)
+    failed = []
+    with display.extraction_bars() as watch:
+        for done, (path, own) in enumerate(work, start=1):
+            target = out / path.relative_to(picture)
+            try:
+                _warn(restore_file(path, target, run or restorer, mask=own, **what))
+            except (DataError, ShapeError) as error:
+                failed.append(str(error))
+            watch(f"restoring {picture.name}", done, len(work))
+    display.console.print(
+        f"{counted(len(work) - len(failed), 'picture')} restored in {out}", soft_wrap=True, markup=False
+    )
+    if failed:
+        raise DataError(
+            f"{counted(len(failed), 'picture')} of {len(work)} could not be restored; the first: {failed[0]}"
+        )
+
+
+def _warn(lines: Sequence[str]) -> None:
+    for line in lines:
+        display.errors.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
 
 
 def statistics(values: dict[str, Any], overrides: Sequence[str], out: Path, device: str) -> None:

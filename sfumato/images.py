@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +28,17 @@ Known = Float[Tensor, "B 1 H W"]  # 1 = pixel given exactly, 0 = to be made
 
 PEAK = 255.0
 LARGEST = 64_000_000  # pixels; a picture above it is refused before it is decoded
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # what is opened at all: other decoders run programs, or guess
+ORIENTATION, EXIF, GPS = 0x0112, 0x8769, 0x8825  # tags of EXIF: the turn, and two directories
+DESCRIBING = {0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298}  # what, whose camera, software, when, who, whose
+ENDINGS = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jfif", ".jpe"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+}
 
 
 def to_float(pixels: Pixels) -> Images:
@@ -66,14 +79,11 @@ def to_pil(pixels: UInt8[Tensor, "C H W"]) -> Image.Image:
 def from_pil(picture: Image.Image, channels: Literal[1, 3] | int = 3) -> UInt8[Tensor, "C H W"]:
     """A PIL image of any mode as uint8 [channels, H, W]; transparency is laid over white, 16 bits become 8, EXIF turns apply.
 
-    Raises: DataError: floating-point pixels, whose range nobody can know.
+    Raises: DataError: pixels of a range that nobody can know: floating-point, or integers beyond 16 bits.
     """
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode == "F":
-        raise DataError("the picture has floating-point pixels of unknown range; save it as 8- or 16-bit PNG")
-    if picture.mode.startswith("I"):  # 16 bits a channel; Pillow's own conversion would clip instead of scale
-        array = np.asarray(picture).astype(np.int64)
-        picture = Image.fromarray((array.clip(0, 65535) / 257.0).round().astype(np.uint8), mode="L")
+    picture = upright(picture)
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        picture = Image.fromarray((sixteen_bits(picture) / 257.0).round().astype(np.uint8), mode="L")
     if picture.mode in ("La", "RGBa"):
         picture = picture.convert(picture.mode.upper())
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
@@ -83,6 +93,46 @@ def from_pil(picture: Image.Image, channels: Literal[1, 3] | int = 3) -> UInt8[T
     picture = picture.convert("L" if channels == 1 else "RGB")
     array = np.array(picture)
     return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1).copy())
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF says; malformed EXIF turns nothing and is dropped."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # whatever a broken block makes of Pillow's TIFF reader
+        picture = picture.copy()
+        picture.info.pop("exif", None)
+        return picture
+
+
+def sixteen_bits(picture: Image.Image) -> np.ndarray:
+    """The grey levels of a picture of 16 bits, 0 to 65535; Pillow's own conversion would clip instead of scale.
+
+    Raises: DataError: floating-point pixels, or integers out of this range.
+    """
+    if picture.mode == "F":
+        raise DataError("the picture has floating-point pixels of unknown range; save it as 8- or 16-bit PNG")
+    array = np.asarray(picture).astype(np.int64)
+    if array.size and (array.min() < 0 or array.max() > 65535):
+        raise DataError(
+            f"the picture has 32-bit pixels from {array.min():,} to {array.max():,}; save it as 8- or 16-bit PNG"
+        )
+    return array.astype(np.uint16)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture file, decoded, and what is peculiar about it."""
+
+    image: Image.Image
+    format: str
+    """One of FORMATS."""
+    lossy: bool
+    """Whether compression has changed its pixels."""
+    peculiar: tuple[str, ...]
+    """What may surprise, as in "has 12 frames, of which the first is taken"."""
+    exif: bytes | None = None
+    """Its EXIF block without the turn; None where there is none or it is malformed."""
 
 
 def open_picture(path: Path | str) -> Image.Image:
@@ -105,14 +155,25 @@ def open_content(content: bytes, path: str) -> Image.Image:
 
     Raises: DataError: see `open_picture`.
     """
+    return opened(content, path).image
+
+
+def opened(content: bytes, path: str) -> Opened:
+    """Fully decode the content of a picture file, and say what may surprise.
+
+    Raises: DataError: see `open_picture`.
+    """
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             if picture.width * picture.height > LARGEST:
                 raise DataError(
                     f"{path} has {picture.width} x {picture.height} pixels; at most {LARGEST:,} are read; make it smaller"
                 )
+            file_format, frames = str(picture.format).replace("MPO", "JPEG"), getattr(picture, "n_frames", 1)
             picture.load()
-            return picture.copy()
+            told = _peculiar(picture, content, path, file_format, frames)
+            lossy = file_format == "JPEG" or (file_format == "WEBP" and b"VP8 " in content[:4096])
+            return Opened(picture.copy(), file_format, lossy, told, _exif(picture))
     except DataError:
         raise
     except Image.DecompressionBombError as error:
@@ -122,6 +183,47 @@ def open_content(content: bytes, path: str) -> Image.Image:
         reason = "no known picture format" if unknown else f"{type(error).__name__}: {error}"
         reason = reason if content else "an empty file"
         raise DataError(f"{path} is not a readable picture ({reason}); replace or remove it") from None
+
+
+def _peculiar(picture: Image.Image, content: bytes, path: str, file_format: str, frames: int) -> tuple[str, ...]:
+    """What a reader of the file should know."""
+    told = []
+    ending = Path(path).suffix.lower()
+    if ending in (known for endings in ENDINGS.values() for known in endings) and ending not in ENDINGS[file_format]:
+        told.append(f"is {file_format} inside, though its name ends in {ending}")
+    if frames > 1:
+        told.append(f"has {frames} frames, of which the first is taken")
+    if file_format == "PNG" and content[24:25] == b"\x10" and content[25:26] in (b"\x02", b"\x06"):
+        told.append("has 16 bits a colour, of which 8 are read")
+    if picture.mode not in ("1", "P", "PA") and not picture.mode.startswith(("I", "F")):
+        highest = max(high for _, high in _extrema(picture))
+        if highest == 1:
+            told.append("holds only 0 and 1 of 255, so it looks black; multiply by 255 if it is a mask")
+    if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX") and not picture.mode.startswith(
+        ("I", "F")
+    ):
+        told.append(f"is {picture.mode}, read as RGB")
+    return tuple(told)
+
+
+def _exif(picture: Image.Image) -> bytes | None:
+    """A TIFF's own tags say how its pixels lie, so of these only what describes the picture is handed on."""
+    try:
+        found, kept = picture.getexif(), Image.Exif()
+        for tag, value in found.items():
+            if tag != ORIENTATION and (picture.format != "TIFF" or tag in DESCRIBING):
+                kept[tag] = value
+        for directory in (EXIF, GPS):
+            if inner := found.get_ifd(directory):
+                kept.get_ifd(directory).update(inner)
+        return kept.tobytes() if len(kept) or kept.get_ifd(EXIF) or kept.get_ifd(GPS) else None
+    except Exception:  # whatever a broken block makes of Pillow's TIFF reader
+        return None
+
+
+def _extrema(picture: Image.Image) -> list[tuple[int, int]]:
+    found = picture.getextrema()
+    return list(found) if isinstance(found[0], tuple) else [found]  # type: ignore[list-item]
 
 
 def read_picture(path: Path | str, channels: int = 3) -> UInt8[Tensor, "C H W"]:

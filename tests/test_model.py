@@ -142,10 +142,10 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(
 
 
 def test_the_picture_has_to_fit(filler: Model, tmp_path: Path) -> None:
-    with pytest.raises(ShapeError, match="the picture is 12 x 12; this model restores"):
-        filler.restore(pixels(1, size=12)[0], mask=np.full((12, 12), 255, np.uint8) * np.eye(12, dtype=np.uint8))
-    with pytest.raises(ShapeError, match="the picture has 1 channels, this model 3"):
-        filler.restore(pixels(1, size=8)[0, :1], scale=2)
+    with pytest.raises(ShapeError, match="the picture is 6 x 6; this model restores"):
+        filler.restore(pixels(1, size=6)[0], mask=np.full((6, 6), 255, np.uint8) * np.eye(6, dtype=np.uint8))
+    grey = pixels(1, size=8)[0, :1]
+    assert filler.restore(grey, mask=np.eye(8, dtype=np.uint8) * 255).shape == (1, 8, 8)
     sheet = tmp_path / "sheet.png"
     write_picture(filler.sample(1)[0], sheet)
     assert read_picture(sheet).shape == (3, 8, 8)

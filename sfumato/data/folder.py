@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 from pydantic import Field
 from torch import Tensor
 
+from sfumato import images
 from sfumato.data.base import Dataset, Source, SourceConfig, Split
 from sfumato.errors import DataError, counted
 from sfumato.images import from_pil, open_picture, to_pil
@@ -25,7 +26,7 @@ from sfumato.images import from_pil, open_picture, to_pil
 Pixel = UInt8[Tensor, "C H W"]
 Fit = Literal["crop", "pad", "stretch"]
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+ENDINGS = tuple(ending for endings in images.ENDINGS.values() for ending in endings)
 PARTS = ("train", "validation", "test")
 SHOWN = 5  # how many of many paths a line names
 

@@ -9,11 +9,12 @@ import hashlib
 import os
 import zipfile
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -23,13 +24,32 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from sfumato.data.folder import ENDINGS, files
+from sfumato.data.mask_files import mask_levels
 from sfumato.data.npz import channels_first
-from sfumato.errors import DataError
-from sfumato.images import Pixels, from_pil, open_content, to_pil
+from sfumato.errors import DataError, counted
+from sfumato.images import Opened, Pixels, from_pil, opened, to_pil
 from sfumato.streams import stream
 
 Picture = UInt8[Tensor, "C H W"]
 Filter = Literal["lanczos", "bicubic", "bilinear", "box", "nearest"]
+Reader = Callable[[Opened, str], Picture]
+COMPRESSED = "is compressed with loss (JPEG, WebP), and its compression is measured too"
+UNREAD = (
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jp2",
+    ".jxl",
+    ".ppm",
+    ".pgm",
+    ".tga",
+    ".psd",
+    ".ico",
+    ".exr",
+    ".hdr",
+    ".dng",
+    ".svg",
+)
 KEPT = 1 << 30  # bytes of decoded pixels that are kept, so that small pictures are decoded once
 NAMED = 5  # broken files that a line names
 SEVERAL = 6  # sizes that a line names
@@ -44,6 +64,8 @@ class Entry:
     digest: str
     shape: tuple[int, int, int]
     format: str
+    peculiar: tuple[str, ...] = ()
+    """What may surprise about its file."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +92,8 @@ class ImageSet:
     """What else the card should say."""
     named: bool = True
     """Whether the names are someone's own, and not just numbers in order."""
+    left: Mapping[str, int] = field(default_factory=dict)
+    """How many pictures of which ending were left out, since no reader is at hand."""
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -99,8 +123,13 @@ class ImageSet:
             warnings.append(f"{self.name} has {len(self.sizes)} sizes; each image is resized by the extractor alone")
         if self.broken:
             warnings.append(f"{len(self.broken)} unreadable files of {self.name} were left out")
-        if any(name in ("jpg", "jpeg") for name in self.formats):
-            warnings.append(f"{self.name} holds JPEG files; their compression is measured too")
+        for line, count in Counter(line for entry in self.entries for line in entry.peculiar).most_common():
+            one = next(entry.name for entry in self.entries if line in entry.peculiar)
+            some = one if count == 1 else f"{one} and {counted(count - 1, 'other', 'others')}"
+            warnings.append(f"{self.name}: {some} {line}")
+        if self.left:
+            named = ", ".join(f"{n} {ending}" for ending, n in self.left.items())
+            warnings.append(f"{self.name}: pictures that cannot be read here were left out ({named})")
         told: dict[str, Any] = {"name": self.name, "n": len(self), "split": self.split or "not said"}
         told |= {"size": shown(self.sizes), "format": shown(self.formats), "preparation": self.preparation}
         told |= {"sha256": self.digest, **self.more}
@@ -181,18 +210,23 @@ def from_tensor(pixels: Pixels, name: str = "tensor", split: str = "", kind: str
     return ImageSet(name, [entry(i) for i in range(shape[0])], split, shape[0], named=False)
 
 
-def from_folder(path: Path, on_broken: Literal["refuse", "skip"] = "refuse", split: str = "") -> ImageSet:
+def from_folder(
+    path: Path, on_broken: Literal["refuse", "skip"] = "refuse", split: str = "", read: Reader | None = None
+) -> ImageSet:
     """Every picture below a folder, as RGB.
 
     Raises: DataError: no folder, no picture, or unreadable files (all named up to five, and counted).
     """
-    paths, _ = files(path)
+    paths, others = files(path)
     # Sorted as text, not by folders, so that a zip of the same files has the same order
     members = sorted((found.relative_to(path).as_posix(), found.read_bytes) for found in paths)
-    return surveyed(str(path), members, on_broken, split)
+    left = {ending: n for ending, n in others.items() if ending in UNREAD}
+    return surveyed(str(path), members, on_broken, split, read or in_colour, left)
 
 
-def from_zip(path: Path, on_broken: Literal["refuse", "skip"] = "refuse", split: str = "") -> ImageSet:
+def from_zip(
+    path: Path, on_broken: Literal["refuse", "skip"] = "refuse", split: str = "", read: Reader | None = None
+) -> ImageSet:
     """Every picture in a zip file, as RGB; nothing is unpacked to disk.
 
     Raises: DataError: not a zip file, no picture in it, or unreadable files.
@@ -222,7 +256,7 @@ def from_zip(path: Path, on_broken: Literal["refuse", "skip"] = "refuse", split:
             return archive.read(info)
 
     members = [(info.filename, partial(content, info)) for info in infos]
-    return surveyed(str(path), members, on_broken, split)
+    return surveyed(str(path), members, on_broken, split, read or in_colour)
 
 
 def is_picture(name: str) -> bool:
@@ -237,21 +271,25 @@ def surveyed(
     members: Sequence[tuple[str, Callable[[], bytes]]],
     on_broken: Literal["refuse", "skip"],
     split: str,
+    read: Reader,
+    left: Mapping[str, int] = MappingProxyType({}),
 ) -> ImageSet:
     """Read and decode every file once: so a broken one is known before hours of work, and small pictures are kept."""
 
     def look(member: tuple[str, Callable[[], bytes]]) -> tuple[Entry | str, Picture | str]:
-        title, read = member
+        title, fetch = member
         try:
-            content = read()
-            picture = decoded(content, title)
+            content = fetch()
+            file = opened(content, title)
+            picture = read(file, title)
         except Exception as error:  # beside what Pillow raises on broken files, reading them may fail
             reason = " ".join(str(error).split())
             return title, reason if reason.startswith(title) else f"{title}: {reason}"
-        ending = PurePosixPath(title).suffix.lower().lstrip(".")
         digest = hashlib.sha256(content).hexdigest()
         _, height, width = picture.shape
-        return Entry(title, lambda: decoded(read(), title), digest, (3, height, width), ending), picture
+        told = (*file.peculiar, *((COMPRESSED,) if file.lossy else ()))
+        shape = (3, height, width)
+        return Entry(title, lambda: read(opened(fetch(), title), title), digest, shape, file.format, told), picture
 
     entries: list[Entry] = []
     broken: list[tuple[str, str]] = []
@@ -269,15 +307,22 @@ def surveyed(
         either = ", or leave them out with --skip-broken" if entries else ""
         first = f"the first: {broken[0][1]}"
         raise DataError(f"{name}: {len(broken)} of {len(members)} pictures cannot be read ({named}); {first}{either}")
-    return ImageSet(name, entries, split, len(entries), tuple(title for title, _ in broken))
+    return ImageSet(name, entries, split, len(entries), tuple(title for title, _ in broken), left=dict(left))
 
 
-def decoded(content: bytes, name: str) -> Picture:
-    """The content of a picture file as uint8 RGB.
+def in_colour(file: Opened, name: str) -> Picture:
+    """A picture file as uint8 RGB."""
+    return from_pil(file.image, 3)
 
-    Raises: DataError: it is not a readable picture.
-    """
-    return from_pil(open_content(content, name), 3)
+
+def as_mask(file: Opened, name: str) -> Picture:
+    """A mask file as grey levels, its transparency understood."""
+    return mask_levels(file.image, name)[0]
+
+
+def read_as(masks: bool) -> Reader:
+    """How the files of a set are read."""
+    return as_mask if masks else in_colour
 
 
 def from_array(array: np.ndarray, name: str, split: str = "") -> ImageSet:

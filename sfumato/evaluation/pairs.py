@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sfumato.data.imageset import ImageSet, Picture
+from sfumato.data.matching import How, matches
 from sfumato.errors import CapabilityError, DataError, ShapeError
 from sfumato.evaluation import sources
 from sfumato.evaluation.request import Request
@@ -21,10 +22,14 @@ from sfumato.tasks.base import Observation
 from sfumato.tasks.operators import Masking
 
 AT_ONCE = 64
+GUESSED = {
+    "number": "{} are paired by the numbers in their names, since the names differ",
+    "order": "{} are paired by the order of their names, since the names differ",
+}
 
 
-def paired(made: ImageSet, real: ImageSet) -> tuple[ImageSet, ImageSet, str]:
-    """Both sets so that image i of one belongs to image i of the other: by name where all names agree, else by order.
+def paired(made: ImageSet, real: ImageSet) -> tuple[ImageSet, ImageSet, How]:
+    """Both sets so that image i of one belongs to image i of the other: by name, by the numbers in the names, or by order.
 
     Raises: DataError: another number of images, names that agree in part, or unlike subsets without common names.
     """
@@ -33,22 +38,22 @@ def paired(made: ImageSet, real: ImageSet) -> tuple[ImageSet, ImageSet, str]:
         raise DataError(
             f"{made.name} has {len(made)} images and {real.name} {len(real)}; paired metrics need one true image for each"
         )
-    place = {name: i for i, name in enumerate(two)}
     common = set(one) & set(two) if made.named and real.named else set()
     for part, own in ((made, one), (real, two)):
         twice = [name for name, count in Counter(own).items() if count > 1]
         if twice:
             raise DataError(f"{part.name} has {twice[0]} more than once, with other endings; keep one of each name")
-    if len(common) == len(made):
-        return made, replace(real, entries=[real.entries[place[name]] for name in one]), "name"
-    if common:
+    places, how = matches(one, two)
+    if common and how != "name":
         odd = sorted(set(one) - common)[0]
         raise DataError(
             f"{made.name} and {real.name} share {len(common)} of {len(made)} names, but not {odd}; name all alike"
         )
-    if made.of != real.of:
+    if how == "order" and made.of != real.of:
         raise DataError(f"subsets of {made.of} and {real.of} images without common names have no pairs; leave --n out")
-    return made, real, "order"
+    if not (made.named and real.named):
+        return made, real, "order"
+    return made, replace(real, entries=[real.entries[place] for place in places or ()]), how
 
 
 def names(images: ImageSet) -> list[str]:
@@ -72,9 +77,9 @@ def judge(
     if metric.draws > 1 or not metric.paired:
         raise CapabilityError(f"{metric.label} needs a model that answers; use it in a study, or evaluate a run")
     made, real, how = paired(made, real)
-    masks = mask_set(request, made)
+    masks, guessed = mask_set(request, made)
     parts = [made.parts(AT_ONCE), real.parts(AT_ONCE)] + ([masks.parts(AT_ONCE)] if masks is not None else [])
-    done = 0
+    done, turned = 0, Turned()
     for groups in zip(*parts, strict=True):
         batch = []
         for i, entry in enumerate(groups[0][0]):
@@ -89,14 +94,16 @@ def judge(
         shapes = {tuple(part.shape for part in triple) for triple in batch}
         for triples in [batch] if len(shapes) == 1 else [[triple] for triple in batch]:
             x, y, known = (torch.stack(list(part)).to(device) for part in zip(*triples, strict=True))
+            if masks is not None:
+                turned.see(x, y, known)
             operator = Masking(known)
             metric.update(x, y, Observation(operator.forward(to_float(y)), operator, 1.0 - known))
         done += len(batch)
         watch(metric.label, done, len(made))
     told: dict[str, Any] = {"made": made.about(), "real": real.about(), "paired_by": how}
     told |= {"masks": masks.about()} if masks is not None else {}
-    if how == "order":
-        told["warnings"] = ["images are paired by their order, since their names differ"]
+    warnings = [GUESSED[how].format(part) for part, how in (("images", how), ("masks", guessed)) if how in GUESSED]
+    told |= {"warnings": warnings + turned.warnings()} if warnings + turned.warnings() else {}
     if isinstance(metric, PairedMetric) and not all(defined := metric.defined()):
         told["undefined_places"] = [place for place, yes in enumerate(defined) if not yes]
     return [score.model_copy(update={"card": {**score.card, **told}}) for score in metric.scores()]
@@ -109,15 +116,48 @@ def alike(x: Picture, y: Picture) -> tuple[Picture, Picture]:
     return x.expand(3, -1, -1), y.expand(3, -1, -1)
 
 
-def mask_set(request: Request, made: ImageSet) -> ImageSet | None:
-    """The masks of the made images, in their order."""
+def mask_set(request: Request, made: ImageSet) -> tuple[ImageSet | None, How | None]:
+    """The masks of the made images, in their order, and how they were found; there may be more of them than of images."""
     if request.masks is None:
-        return None
-    masks = sources.find(request.masks, None, request.on_broken)
-    place = {name: i for i, name in enumerate(names(masks))}
-    if all(name in place for name in names(made)):  # there may be more of them than of images
-        return replace(masks, entries=[masks.entries[place[name]] for name in names(made)])
-    return paired(made, masks)[1]
+        return None, None
+    masks = sources.find(request.masks, None, request.on_broken, masks=True)
+    places, how = matches(names(made), names(masks))
+    if made.named and masks.named and places is not None and how != "order":
+        return replace(masks, entries=[masks.entries[place] for place in places]), how
+    _, ordered, how = paired(made, masks)
+    return ordered, how
+
+
+@dataclass
+class Turned:
+    """Whether masks look the wrong way round: what they call kept should be that of the true image, and the hole smaller."""
+
+    kept: float = 0.0
+    made: float = 0.0
+    share: float = 0.0
+    n: int = 0
+
+    def see(self, x: Tensor, y: Tensor, known: Tensor) -> None:
+        """Take in made and true pixels with what is known."""
+        error = (x.float() - y.float()).abs().mean(1, keepdim=True)
+        self.kept += float((error * known).sum())
+        self.made += float((error * (1 - known)).sum())
+        self.share += float((1 - known).mean((1, 2, 3)).sum())
+        self.n += len(x)
+
+    def warnings(self) -> list[str]:
+        """What should be looked at."""
+        share = self.share / max(self.n, 1)
+        if self.n and self.made < 0.01 * self.kept:
+            return [
+                "the masks seem to be the wrong way round: pictures differ from their true ones where masks say kept, and "
+                "agree where they say made (white); turn the masks over"
+            ]
+        if self.n and share > 0.5:
+            return [
+                f"the masks ask for {share:.0%} of the pictures (white = made); if they are the wrong way round, turn them over"
+            ]
+        return []
 
 
 def known_of(mask: Picture | None, image: Picture, name: str) -> Tensor:

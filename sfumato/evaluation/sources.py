@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sfumato.config import Strict
 from sfumato.data.base import Source
-from sfumato.data.imageset import ImageSet, from_array, from_folder, from_tensor, from_zip
+from sfumato.data.imageset import ImageSet, from_array, from_folder, from_tensor, from_zip, read_as
 from sfumato.errors import DataError
 from sfumato.kinds import build, discover, parse
 from sfumato.training.run import is_finished, load
@@ -31,8 +31,11 @@ def find(
     on_broken: Literal["refuse", "skip"] = "refuse",
     seed: int = 0,
     device: str = "cpu",
+    masks: bool = False,
 ) -> ImageSet:
     """The images that a name stands for; `n` is how many a run draws, and how many are taken of anything else.
+
+    Of `masks` the transparency is understood, too.
 
     A part or key follows a colon: `photos:train`, `images.npz:test_images`, `cifar10:test`; behind a run it is a part of the
     data that the run was trained on.
@@ -43,11 +46,11 @@ def find(
         raise DataError(f"no name is given ({name!r}); give {FORMS}")
     path = place(name)
     if path.exists():
-        return at(path, "", n, on_broken, seed, device)
+        return at(path, "", n, on_broken, seed, device, masks)
     before, colon, part = name.rpartition(":")
     path = place(before)
     if colon and before and path.exists():
-        return at(path, part, n, on_broken, seed, device)
+        return at(path, part, n, on_broken, seed, device, masks)
     kind, part = (before, part) if colon else (name, "test")
     if kind not in discover(Source):
         known = ", ".join(discover(Source))
@@ -84,7 +87,15 @@ def part_of(config: Strict, part: str) -> ImageSet:
     return from_tensor(split.images, f"{kind}:{part}", part, "source")
 
 
-def at(path: Path, part: str, n: int | None, on_broken: Literal["refuse", "skip"], seed: int, device: str) -> ImageSet:
+def at(
+    path: Path,
+    part: str,
+    n: int | None,
+    on_broken: Literal["refuse", "skip"],
+    seed: int,
+    device: str,
+    masks: bool = False,
+) -> ImageSet:
     """The images at a path that exists."""
     if is_finished(path):
         return part_of(load(path, device).config.data, part).subset(n) if part else drawn(path, n, seed, device)
@@ -95,12 +106,12 @@ def at(path: Path, part: str, n: int | None, on_broken: Literal["refuse", "skip"
         if not inside.is_dir():
             raise DataError(f"{path} has no folder {part}; write the path of a folder of pictures")
         split = inside.name if inside.name in (*PARTS, "val") else ""
-        return from_folder(inside, on_broken, split).subset(n)
+        return from_folder(inside, on_broken, split, read_as(masks)).subset(n)
     ending = path.suffix.lower()
     if part and ending in (".zip", ".npy"):
         raise DataError(f"{path} has no parts or keys, so :{part} means nothing; leave it out")
     if ending == ".zip":
-        return from_zip(path, on_broken, part).subset(n)
+        return from_zip(path, on_broken, part, read_as(masks)).subset(n)
     if ending in (".npz", ".npy"):
         content, key = array(path, part)
         return from_array(content, f"{path}:{key}" if key else str(path), split_of(key)).subset(n)

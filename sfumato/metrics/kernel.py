@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 
-from sfumato.errors import ShapeError
 from sfumato.maths.kernels import cubic_mmd
 from sfumato.maths.student import student_t
 from sfumato.metrics.base import Score
@@ -19,7 +18,8 @@ class Kernel(DistributionMetric):
     """Unbiased MMD^2 of the cubic kernel (a . b / d + 1)^3 over all pairs of images, with a jackknife interval.
 
     Where `subsets` is set it is the mean over so many random subsets of `subset_size`, as published figures are: the same
-    quantity with more noise. It may be a little below 0 where the sets are alike.
+    quantity with more noise. Subsets as large as a set would all be the same, so all pairs are taken then. It may be a
+    little below 0 where the sets are alike.
     Reference: Binkowski, Sutherland, Arbel and Gretton (2018), Demystifying MMD GANs.
     """
 
@@ -42,8 +42,12 @@ class Kernel(DistributionMetric):
     def judge(self, made: Sample, real: Sample, train: Sample | None = None) -> list[Score]:
         x, y = made.needed(self.label), real.needed(self.label)
         what = "unbiased squared MMD of the kernel (a.b/d + 1)^3 (Binkowski et al., 2018)"
-        if self.config.subsets:
+        fewest, told = min(len(x), len(y)), {}
+        if self.config.subsets and self.config.subset_size < fewest:
             return [self._by_subsets(made, real, what)]
+        if self.config.subsets:
+            refused = f"subsets of {self.config.subset_size:,} were refused, since a set has {fewest:,} images"
+            told = {"warnings": [f"{refused}: all pairs were taken"]}
         found = cubic_mmd(x, y)
         half = None if found.error is None else student_t(0.05, min(len(x), len(y)) - 1) * found.error
         influence = found.influence[found.influence.isfinite()]
@@ -58,18 +62,13 @@ class Kernel(DistributionMetric):
                 unit=self.unit,
                 samples=[float(f"{value:.6g}") for value in influence.tolist()],
                 resampled="images",
-                card=self.card(made, real, what, pairs="all", interval="Student, jackknife over both sets"),
+                card=self.card(made, real, what, pairs="all", interval="Student, jackknife over both sets", **told),
             )
         ]
 
     def _by_subsets(self, made: Sample, real: Sample, what: str) -> Score:
         x, y = canonical(made.needed(self.label)), canonical(real.needed(self.label))
-        size, fewest = self.config.subset_size, min(len(x), len(y))
-        if size >= fewest:
-            raise ShapeError(
-                f"{self.label}: subset_size = {size}, but a set has {fewest} images, and subsets as large as a set are all the "
-                "same; set subsets = 0 for all pairs (exact), or a smaller subset_size"
-            )
+        size = self.config.subset_size
         values = []
         for turn in range(self.config.subsets):
             parts = []

@@ -1,47 +1,61 @@
-"""One picture of a person's own: read it and its mask, restore it, say what looked wrong. White is what has to be made."""
+"""A picture of a person's own: read it and its mask, restore it, keep what is to be kept, say what looked wrong."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, UInt8
 from torch import Tensor
 
-from sfumato.errors import CapabilityError, DataError, ShapeError
-from sfumato.images import LARGEST, read_picture, to_float, to_uint8
+from sfumato.data.mask_files import mask_levels, seems_inverted
+from sfumato.errors import CapabilityError, DataError, ShapeError, WeightsError
+from sfumato.images import LARGEST, open_picture, to_float, to_uint8
 from sfumato.kinds import build, find, parse
-from sfumato.restorers.base import Restorer
+from sfumato.restorers.base import Filler, Restorer
 from sfumato.restorers.conditional import Conditional
+from sfumato.restorers.original import Original, read_original, write_restored
+from sfumato.restorers.windows import fill_by_windows
 from sfumato.streams import stream
 from sfumato.tasks.base import Observation, Operator, Task, region_weight
 from sfumato.tasks.down_sampling import BlockMean
 from sfumato.tasks.operators import Masking
 from sfumato.training.run import Run, load
 
+Pixels = UInt8[Tensor, "C H W"]
+Hole = Bool[Tensor, "H W"]
+
 
 @dataclass(frozen=True)
 class Restored:
     """The restored picture and what a person should know of it."""
 
-    pixels: UInt8[Tensor, "C H W"]
+    pixels: Pixels
     warnings: list[str]
+    hole: Hole | None = None
+    """Where it was made, if a mask said so."""
 
 
-def read_mask(
-    mask: Path | UInt8[Tensor, "H W"], height: int, width: int, invert: bool = False
-) -> tuple[Float[Tensor, "1 1 H W"], list[str]]:
-    """A mask as `known` (1 = given), and warnings. In the file or the grey levels, white is where the picture is to be made.
+def read_mask(mask: Path | UInt8[Tensor, "H W"], picture: Pixels, invert: bool = False) -> tuple[Hole, list[str]]:
+    """A mask as True where the picture is to be made, and warnings. In the file or the grey levels that is white.
 
     Raises: DataError: unreadable, or nothing or everything is to be made. ShapeError: another size than the picture.
     """
-    path, grey = (mask, read_picture(mask, channels=1)[0]) if isinstance(mask, Path) else ("of the picture", mask)
+    height, width = picture.shape[1:]
+    warnings: list[str] = []
+    if isinstance(mask, Path):
+        path = str(mask)
+        levels, warnings = mask_levels(open_picture(mask), path, picture)
+        grey = levels[0]
+    else:
+        path, grey = "of the picture", mask
     if grey.shape != (height, width):
         raise ShapeError(
-            f"the mask {path} is {grey.shape[1]} x {grey.shape[0]}, the picture {width} x {height}; make them the same size"
+            f"the mask {path} is {grey.shape[1]} x {grey.shape[0]}, the picture {width} x {height} (upright, as its EXIF "
+            "says); make them the same size"
         )
-    warnings = []
     between = float(((grey > 16) & (grey < 239)).float().mean())
     if between > 0.01:
         warnings.append(
@@ -50,18 +64,19 @@ def read_mask(
     hole = grey < 128 if invert else grey >= 128
     share = float(hole.float().mean())
     if share == 0:
+        small = "its largest value is 1 of 255: multiply it by 255" if int(grey.max()) == 1 else "no white pixel"
         raise DataError(
-            f"the mask {path} asks for nothing (no white pixel); paint white where the picture is to be made, or use --invert"
+            f"the mask {path} asks for nothing ({small}); paint white where the picture is to be made, or use --invert"
         )
     if share == 1:
         raise DataError(
             f"the mask {path} asks for everything (all white), so nothing is known; leave some black, or use `sfumato sample`"
         )
-    if share > 0.5:
+    if seems_inverted(hole):
         warnings.append(
             f"the mask asks for {share:.0%} of the picture (white = to be made); if it is the wrong way round, give --invert"
         )
-    return (~hole).float()[None, None], warnings
+    return hole, warnings
 
 
 def restorer_of(model: str | Run, device: str = "auto") -> tuple[Restorer, Run | None]:
@@ -72,6 +87,8 @@ def restorer_of(model: str | Run, device: str = "auto") -> tuple[Restorer, Run |
     if isinstance(model, Run):
         return Conditional(Conditional.Config(), model.family), model
     folder = Path(model)
+    if not folder.is_dir() and len(folder.parts) > 1:
+        raise WeightsError(f"no run at {model}; give the folder of a finished one, or the name of a classical restorer")
     if folder.is_dir():
         run = load(folder, device)
         return Conditional(Conditional.Config(), run.family), run
@@ -82,8 +99,8 @@ def restorer_of(model: str | Run, device: str = "auto") -> tuple[Restorer, Run |
 
 
 def restore_picture(
-    picture: Path | str | UInt8[Tensor, "C H W"],
-    model: str | Run,
+    picture: Path | str | Pixels,
+    model: str | Run | Restorer,
     *,
     mask: Path | str | UInt8[Tensor, "H W"] | None = None,
     scale: int | None = None,
@@ -94,46 +111,148 @@ def restore_picture(
     """Fill the white part of a mask, enlarge by `scale`, or with neither do what a run was trained for, as to denoise.
 
     Filling and enlarging can be asked of a trained run or of a classical restorer. Picture and mask are files, or pixels.
+    `restore_file` writes what comes out, with all that the picture's file says beside its colours.
 
     Raises: DataError, ShapeError: the picture or mask cannot be used. CapabilityError: the model was not trained for this.
     """
-    restorer, run = restorer_of(model, device)
+    if isinstance(picture, Tensor):
+        return _restored(picture, "the picture", None, model, mask, scale, invert, seed, device)
+    original = read_original(picture)
+    made = _restored(original.pixels, str(picture), original.hidden, model, mask, scale, invert, seed, device)
+    return Restored(made.pixels, [*original.warnings, *made.warnings], made.hole)
+
+
+def restore_file(
+    picture: Path,
+    out: Path,
+    model: str | Run | Restorer,
+    *,
+    mask: Path | None = None,
+    scale: int | None = None,
+    invert: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+) -> list[str]:
+    """Restore a picture file into another, and say what looked wrong or could not be kept.
+
+    Mode, depth, transparency, colour profile, EXIF and resolution are those of the picture, and so are the kept pixels.
+
+    Raises: as `restore_picture`; DataError: `out` cannot be written, or cannot hold the picture.
+    """
+    original: Original = read_original(picture)
+    made = _restored(original.pixels, str(picture), original.hidden, model, mask, scale, invert, seed, device)
+    image = original.restored(made.pixels, made.hole)
+    return [*original.warnings, *made.warnings, *write_restored(image, out, original, made.hole)]
+
+
+def _restored(
+    pixels: Pixels,
+    called: str,
+    hidden: UInt8[Tensor, "H W"] | None,
+    model: str | Run | Restorer,
+    mask: Path | str | UInt8[Tensor, "H W"] | None,
+    scale: int | None,
+    invert: bool,
+    seed: int,
+    device: str,
+) -> Restored:
+    restorer, run = (model, None) if isinstance(model, Restorer) else restorer_of(model, device)
     if (mask is not None and scale is not None) or (run is None and mask is None and scale is None):
         raise CapabilityError("give either --mask (white = to be made) or --scale (how many times larger)")
-    called = "the picture" if isinstance(picture, Tensor) else picture
-    pixels = picture if isinstance(picture, Tensor) else read_picture(picture, run.spec.channels if run else 3)
-    if run is not None and len(pixels) != run.spec.channels:
-        raise ShapeError(f"the picture has {len(pixels)} channels, this model {run.spec.channels}; give it as many")
-    warnings: list[str] = []
-    noise = 0.0
-    if mask is not None:
-        known, warnings = read_mask(
-            mask if isinstance(mask, Tensor) else Path(mask), pixels.shape[1], pixels.shape[2], invert
-        )
-        operator: Operator = Masking(known)
+    given, grey = pixels, len(pixels) == 1
+    operator, noise = None, 0.0
+    if mask is None:
+        operator, noise = (_enlarging(pixels, scale, run), 0.0) if scale is not None else _clearing(run)
+    if run is not None:
+        _check_size(pixels, run, scale or 1, called, larger=mask is not None)
+        pixels = _in_channels(pixels, run.spec.channels, called)
+    if operator is None:
+        assert mask is not None
+        hole, warnings = read_mask(mask if isinstance(mask, Tensor) else Path(mask), given, invert)
         if run is not None and not any(_drawn(task, run).hides for task in run.tasks):
             raise CapabilityError(f"this model was not trained to fill masks; it was trained for: {_tasks(run)}")
-    elif scale is not None:
-        operator = _enlarging(pixels, scale, run)
-    else:
-        assert run is not None
-        operator, noise = _clearing(run)
-    if run is not None:
-        rows, columns = (side // (scale or 1) for side in run.spec.size)
-        if tuple(pixels.shape[1:]) != (rows, columns):
-            raise ShapeError(
-                f"{called} is {pixels.shape[2]} x {pixels.shape[1]}; this model restores pictures of its own size, "
-                f"{columns} x {rows}: crop or resize it first, or use a classical restorer (telea, bicubic ...)"
-            )
+        unknown = hole if hidden is None else hole | hidden.bool()  # what cannot be seen tells nothing
+        if bool(unknown.all()):
+            raise DataError(f"nothing of {called} can be seen outside the hole, so nothing is known")
+        made, more = _filled(pixels, unknown, restorer, run, called, seed)
+        return Restored(_as_given(made, given), [*warnings, *more], hole)
+    made = _answer(pixels, operator, noise, restorer, seed)
+    return Restored(made if operator.mixes and grey else _as_given(made, given), [])
+
+
+def _filled(
+    pixels: Pixels, hole: Hole, restorer: Restorer, run: Run | None, called: str, seed: int
+) -> tuple[Pixels, list[str]]:
+    """The hole made by whatever the restorer can: in bytes, in one piece, or window by window."""
+    operator = Masking(1.0 - hole.float()[None, None])
+    if isinstance(restorer, Filler):  # in 8 bits, a quarter of the memory
+        restorer.check(Observation(torch.empty(0), operator, operator.known))
+        picture = pixels.permute(1, 2, 0).contiguous().numpy()
+        filled = restorer.fill(picture, hole.numpy()).reshape(picture.shape)
+        filled = np.where(hole.numpy()[..., None], filled, picture)
+        return torch.from_numpy(filled).permute(2, 0, 1), []
+    if run is None or tuple(pixels.shape[1:]) == run.spec.size:
+        return _answer(pixels, operator, 0.0, restorer, seed), []
+    rows, columns = run.spec.size
+
+    def answer(part: Pixels, unknown: Hole, number: int) -> Pixels:
+        return _answer(part, Masking(1.0 - unknown.float()[None, None]), 0.0, restorer, seed + number)
+
+    made, windows = fill_by_windows(pixels, hole, run.spec.size, answer)
+    return made, [
+        f"{called} is larger than the {columns} x {rows} this model was trained on: {windows} windows were filled one after "
+        "the other, and none saw what lies outside it"
+    ]
+
+
+def _answer(pixels: Pixels, operator: Operator, noise: float, restorer: Restorer, seed: int) -> Pixels:
+    """One picture through a restorer as an observation."""
     where = restorer.family.device if restorer.family is not None else torch.device("cpu")
-    x = to_float(pixels[None]).to(where)
-    operator = operator.to(where)
+    x, operator = to_float(pixels[None]).to(where), operator.to(where)
     # A mask hides and grey mixes what the picture still has; blurred, noisy and small pictures are what was measured.
     y = operator.forward(x) if operator.hides or operator.mixes else x
     observation = Observation(y, operator, region_weight(operator.known, "all"), noise)
     restorer.check(observation)
     made = restorer.restore(observation, rng=stream(seed, "sample", device=where))
-    return Restored(to_uint8(made)[0].cpu(), warnings)
+    return to_uint8(made)[0].cpu()
+
+
+def _in_channels(pixels: Pixels, channels: int, called: str) -> Pixels:
+    """The picture with as many channels as a model knows.
+
+    Raises: ShapeError: a colour picture for a model of grey ones, or another number of channels.
+    """
+    if len(pixels) == channels:
+        return pixels
+    if len(pixels) == 1 and channels == 3:
+        return pixels.expand(3, -1, -1)
+    if len(pixels) == 3 and channels == 1:
+        if bool((pixels == pixels[:1]).all()):
+            return pixels[:1]
+        raise ShapeError(
+            f"{called} is in colour, and this model makes grey pictures only; save the picture as grey first"
+        )
+    raise ShapeError(f"{called} has {len(pixels)} channels, this model {channels}; give it as many")
+
+
+def _as_given(made: Pixels, given: Pixels) -> Pixels:
+    """Grey where the picture was grey, in colour where it was in colour."""
+    if len(made) == len(given):
+        return made
+    if len(given) == 3:
+        return made.expand(3, -1, -1)
+    return made.float().mean(0, keepdim=True).round().to(torch.uint8)
+
+
+def _check_size(pixels: Pixels, run: Run, scale: int, called: str, larger: bool) -> None:
+    """Raises: ShapeError: another size than the model's; a hole may be filled in a larger picture too."""
+    rows, columns = (side // scale for side in run.spec.size)
+    large = larger and pixels.shape[1] >= rows and pixels.shape[2] >= columns
+    if tuple(pixels.shape[1:]) != (rows, columns) and not large:
+        raise ShapeError(
+            f"{called} is {pixels.shape[2]} x {pixels.shape[1]}; this model restores pictures of its own size, "
+            f"{columns} x {rows}: crop or resize it first, or use a classical restorer (telea, bicubic ...)"
+        )
 
 
 def _enlarging(pixels: UInt8[Tensor, "C h w"], scale: int, run: Run | None) -> Operator:
@@ -151,8 +270,9 @@ def _enlarging(pixels: UInt8[Tensor, "C h w"], scale: int, run: Run | None) -> O
     raise CapabilityError(f"this model was not trained to enlarge by {scale}; it was trained for: {_tasks(run)}")
 
 
-def _clearing(run: Run) -> tuple[Operator, float]:
+def _clearing(run: Run | None) -> tuple[Operator, float]:
     """What a run undoes that needs neither mask nor scale, and the noise in it."""
+    assert run is not None
     for task in run.tasks:
         operator = _drawn(task, run)
         if task.conditional and not operator.hides and not operator.shrinks:

@@ -28,10 +28,11 @@ class Cell:
 
 
 def cells(study: Study) -> list[Cell]:
-    """Every training that a study needs with what is measured on it, and one cell for each classical method."""
+    """Every training that a study needs with what is measured on it, one for a method that has no randomness in training."""
     answer = []
     for number, method in enumerate(study.methods):
-        for seed in study.seeds if method.family is not None else study.seeds[:1]:
+        repeated = method.family is not None and method.family.owner.random
+        for seed in study.seeds if repeated else study.seeds[:1]:
             for group in groups(study, method):
                 training = None
                 if method.family is not None:

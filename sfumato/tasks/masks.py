@@ -156,19 +156,30 @@ class Strokes(MaskLaw):
         radius: float = Field(default=1 / 14, gt=0.0, le=0.5)
         """Radius of the brush as a share of the image's side; of the side of a square as large, if it is none."""
 
-    walks, dabs = 4, 48  # four strokes of up to 48 dabs; enough to cover any share at the usual radii
+    dabs = 48  # of one stroke
+    most = 4096  # dabs of all strokes; what they cannot cover is taken from around them
+
+    def radius(self, size: Size) -> float:
+        """Of the brush, in pixels."""
+        return max(self.config.radius * math.sqrt(size[0] * size[1]), 0.75)
+
+    def walks(self, size: Size) -> int:
+        """Strokes: four, or as many as cover the share with some to spare, since dabs overlap."""
+        apart = size[0] * size[1] / (math.pi * self.radius(size) ** 2)
+        wanted = -math.log(max(1 - self.config.fraction, 1e-3)) * 3 * apart
+        return max(4, math.ceil(min(wanted, self.most) / self.dabs))
 
     def numbers(self, size: Size) -> int:
         """Start, direction and bends of each walk."""
-        return self.walks * (3 + self.dabs)
+        return self.walks(size) * (3 + self.dabs)
 
     def hole(self, u: Float[Tensor, "B k"], size: Size) -> Float[Tensor, "B H W"]:
-        """Dabs in the order of the strokes, the first ones kept until the share is reached."""
+        """Dabs in the order of the strokes, the first ones kept until the share is reached, then what is nearest to them."""
         rows, columns = size
-        u = u.view(len(u), self.walks, 3 + self.dabs)
+        u = u.view(len(u), self.walks(size), 3 + self.dabs)
         start, heading, bends = u[..., :2], u[..., 2] * 2 * math.pi, u[..., 3:]
         angle = heading[..., None] + ((bends - 0.5) * 1.5).cumsum(-1)
-        radius = max(self.config.radius * math.sqrt(rows * columns), 0.75)
+        radius = self.radius(size)
         step = torch.stack([angle.cos(), angle.sin()], -1) * radius
         sides = torch.tensor(size, dtype=u.dtype, device=u.device)
         path = start[..., None, :] * sides + step.cumsum(-2)
@@ -177,10 +188,14 @@ class Strokes(MaskLaw):
         down = torch.arange(rows, device=u.device)[:, None] + 0.5
         across = torch.arange(columns, device=u.device) + 0.5
         dabs = path.shape[1]
-        first = torch.full((len(u), rows, columns), dabs + 1, dtype=torch.int32, device=u.device)
+        first = torch.full((len(u), rows, columns), dabs + 1.0, device=u.device)
+        near = torch.full_like(first, math.inf)
         for dab in reversed(range(dabs)):  # the dab that first covers a pixel is written last
             y, x = path[:, dab, 0, None, None], path[:, dab, 1, None, None]
-            first[(down - y) ** 2 + (across - x) ** 2 <= radius**2] = dab + 1
+            square = (down - y) ** 2 + (across - x) ** 2
+            first[square <= radius**2] = dab + 1
+            near = torch.minimum(near, square)
+        first = torch.where(first > dabs, dabs + near, first)
         wanted = max(round(self.config.fraction * rows * columns), 1)
-        last = first.flatten(1).kthvalue(wanted, dim=1).values.clamp(max=dabs)
+        last = first.flatten(1).kthvalue(wanted, dim=1).values
         return (first <= last[:, None, None]).float()

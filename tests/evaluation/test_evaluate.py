@@ -144,7 +144,7 @@ def test_the_card_says_everything(tmp_path: Path, made: Path, real: Path) -> Non
         for side, n, split in (("made", 20, "not said"), ("real", 30, "test")):
             told = card[side]
             assert (told["n"], told["split"], told["size"]) == (n, split, "6 x 6")
-            assert told["format"] == "png" and len(told["sha256"]) == 64
+            assert told["format"] == "PNG" and len(told["sha256"]) == 64
             assert told["preparation"] == "cut square, box to 6"
         assert card["made"]["of"] == 30 and "of" not in card["real"]
         assert "float32" in card["dtype"] and "float64" in card["dtype"]

@@ -70,11 +70,15 @@ def test_sets_in_another_order_are_put_right(tmp_path: Path) -> None:
     assert measure(wanted, sets=Sets(made, backwards)).evaluation.scores[0].value == 0.0
 
 
-def test_without_common_names_order_decides_and_is_said(tmp_path: Path) -> None:
-    made = folder(tmp_path / "a", X, NAMES)
-    score = one(made, folder(tmp_path / "b", Y, [f"real {name}" for name in NAMES]))
-    assert score.card["paired_by"] == "order"
-    assert score.value == pytest.approx(errors().mean(), rel=1e-9)
+def test_without_common_names_numbers_decide_and_then_order_and_it_is_said(tmp_path: Path) -> None:
+    made = folder(tmp_path / "a", X, [f"{i:03d}.png" for i in range(6)])
+    backwards = folder(tmp_path / "b", Y[::-1], [f"real {5 - i}.png" for i in range(6)])
+    plain = folder(tmp_path / "c", Y, [f"{letter}.png" for letter in "uvwxyz"])
+    for real, how in ((backwards, "number"), (plain, "order")):
+        score = one(made, real)
+        assert score.card["paired_by"] == how
+        assert any(f"images are paired by the {how}" in line for line in score.card["warnings"])
+        assert score.value == pytest.approx(errors().mean(), rel=1e-9)
 
 
 def test_the_same_subset_of_both(tmp_path: Path) -> None:

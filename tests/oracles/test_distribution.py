@@ -219,8 +219,9 @@ def test_subsets_scatter_about_the_exact_value() -> None:
     assert some.card["pairs"]["spread_between_subsets"] == pytest.approx(np.std(some.samples, ddof=1), rel=1e-4)
     (whole,) = judged(Kernel, real=REAL[:280])
     assert whole.value == pytest.approx(0.103715604901, rel=1e-10)
-    with pytest.raises(ShapeError, match=r"subset_size = 1000, but a set has 280 images.*set subsets = 0 for all pairs"):
-        judged(Kernel, real=REAL[:280], subsets=1, subset_size=1000)
+    (refused,) = judged(Kernel, real=REAL[:280], subsets=10, subset_size=280)
+    assert (refused.value, refused.low) == (whole.value, whole.low) and refused.low < refused.high
+    assert any("subsets of 280 were refused, since a set has 280 images" in line for line in refused.card["warnings"])
 
 
 # Inception Score

@@ -222,3 +222,13 @@ def test_strokes_reach_their_share_on_images_of_any_shape(size: tuple[int, int])
     task = Inpainting(Inpainting.Config(mask=Strokes.Config(fraction=0.4)))
     hole = 1 - task.operator(rngs(0, 16), 16, size).known.mean((1, 2, 3))
     assert float(hole.min()) > 0.399 and float(hole.max()) < 0.55
+
+
+@pytest.mark.parametrize(
+    ("fraction", "radius"), [(0.25, 0.005), (0.75, 1 / 14), (0.9, 1 / 14), (0.97, 0.02), (1.0, 0.1)]
+)
+def test_strokes_reach_any_share_with_any_brush(fraction: float, radius: float) -> None:
+    task = Inpainting(Inpainting.Config(mask=Strokes.Config(fraction=fraction, radius=radius)))
+    hole = 1 - task.operator(rngs(0, 8), 8, (64, 64)).known.mean((1, 2, 3))
+    dab = math.pi * max(64 * radius, 0.75) ** 2 / 64**2
+    assert float(hole.min()) > fraction - 1e-3 and float(hole.max()) < fraction + dab + 0.01

@@ -1,0 +1,171 @@
+"""Original: a picture file with all that a restored copy must keep: mode, depth, alpha, colour profile, EXIF, resolution."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from sfumato.errors import DataError
+from sfumato.files import write_atomic
+from sfumato.images import ENDINGS, PEAK, Opened, from_pil, opened, sixteen_bits, upright
+
+SOLID = int(PEAK)
+QUALITY: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True, "exact": True},
+    "TIFF": {"compression": "tiff_lzw"},
+}
+
+
+@dataclass(frozen=True)
+class Original:
+    """What was read: colours as they lie in the file, whatever covers them, and what else the file says."""
+
+    file: Opened
+    colours: NDArray[Any]
+    """[H, W, C], uint8, or uint16 for 16 bits; C = 1 or 3."""
+    alpha: UInt8[np.ndarray, "H W"] | None
+    bilevel: bool
+    """Whether the file has one bit a pixel."""
+    keep: dict[str, Any]
+    """What is handed on when it is saved: colour profile, EXIF, resolution."""
+    warnings: list[str]
+
+    @property
+    def pixels(self) -> UInt8[Tensor, "C H W"]:
+        """What a restorer is given: 8 bits, grey or RGB, without transparency."""
+        colours = self.colours
+        if colours.dtype == np.uint16:
+            colours = (colours / 257.0).round().astype(np.uint8)
+        return torch.from_numpy(np.ascontiguousarray(colours.transpose(2, 0, 1)))
+
+    @property
+    def hidden(self) -> UInt8[Tensor, "H W"] | None:
+        """1 where nothing can be seen of the picture, so that its colours mean nothing."""
+        return None if self.alpha is None else torch.from_numpy((self.alpha == 0).astype(np.uint8))
+
+    def restored(self, made: UInt8[Tensor, "C h w"], hole: Tensor | None = None) -> Image.Image:
+        """The picture with `made` in the hole, or everywhere; the other pixels are those of the file, bit by bit.
+
+        What is made in a transparent hole becomes opaque. A picture of another size has its alpha resized.
+        """
+        new = made.permute(1, 2, 0).numpy()
+        old = np.repeat(self.colours, 3, axis=2) if new.shape[2] > self.colours.shape[2] else self.colours
+        if old.dtype == np.uint16:
+            new = new.astype(np.uint16) * 257
+        alpha = self.alpha
+        if hole is not None:
+            where = hole.bool().numpy()
+            new = np.where(where[..., None], new, old)
+            alpha = None if alpha is None else np.where(where & (alpha == 0), SOLID, alpha).astype(np.uint8)
+        elif alpha is not None and alpha.shape != new.shape[:2]:
+            size = new.shape[1], new.shape[0]
+            alpha = np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.LANCZOS))
+        grey = new.shape[2] == 1
+        if self.bilevel and grey and alpha is None:
+            return Image.fromarray(new[..., 0]).point(lambda level: SOLID * (level >= 128), mode="1")
+        if alpha is not None:
+            new = np.concatenate([new, alpha[..., None]], axis=2)
+        return Image.fromarray(new[..., 0] if new.shape[2] == 1 else new, mode="LA" if new.shape[2] == 2 else None)
+
+
+def read_original(path: Path | str) -> Original:
+    """Read a picture file with everything that a restored copy has to keep.
+
+    Raises: DataError: see `open_picture`; 16 bits with transparency, which cannot be kept.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"no picture at {path}; give the path of a PNG, JPEG, WebP, BMP, GIF or TIFF file")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path} ({error.strerror}); change its permissions") from None
+    file = opened(content, str(path))
+    image = upright(file.image)
+    warnings = [f"{path} {line}" for line in file.peculiar]
+    keep: dict[str, Any] = {}
+    if profile := image.info.get("icc_profile"):
+        if image.mode in ("CMYK", "LAB"):
+            warnings.append(f"{path} has a colour profile for {image.mode}, which cannot be kept with RGB")
+        else:
+            keep["icc_profile"] = profile
+    if "dpi" in image.info:
+        keep["dpi"] = tuple(float(value) for value in image.info["dpi"])
+    if file.exif:
+        keep["exif"] = file.exif
+    alpha = None
+    if image.mode.startswith("I") or image.mode == "F":
+        colours = sixteen_bits(image)[..., None]
+    else:
+        if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+            whole = np.asarray(image.convert("RGBA"))
+            alpha, image = whole[..., 3], image.convert("LA" if image.mode in ("L", "LA", "La") else "RGBA")
+            image = image.convert("L" if image.mode == "LA" else "RGB")
+        if image.mode == "P":
+            warnings.append(f"{path} has a palette; the restored picture has full colours")
+        colours = from_pil(image, 1 if image.mode in ("1", "L") else 3).permute(1, 2, 0).numpy()
+    return Original(file, colours, alpha, file.image.mode == "1", keep, warnings)
+
+
+def write_restored(picture: Image.Image, path: Path, original: Original, hole: Tensor | None = None) -> list[str]:
+    """Write a restored picture atomically in the format of the ending, and say what that format could not keep.
+
+    Raises: DataError: an ending that is none, or a format that cannot hold this picture at all.
+    """
+    formats = {ending: name for name, endings in ENDINGS.items() for ending in endings}
+    file_format = formats.get(path.suffix.lower())
+    if file_format is None:
+        raise DataError(f"{path.name} has no ending of a format that keeps a picture; end it in {', '.join(formats)}")
+    buffer = io.BytesIO()
+    try:
+        picture.save(buffer, format=file_format, **QUALITY.get(file_format, {}), **original.keep)
+        again = opened(buffer.getvalue(), path.name)
+    except (KeyError, OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path.name} cannot hold this picture ({reason}); end it in .png") from None
+    lost, back = [], again.image
+    if back.size != picture.size:
+        raise DataError(f"{file_format} would change the size of {path.name} to {back.size}; end it in .png")
+    change = _change(picture, back, None if hole is None else ~hole.bool().numpy())
+    if change.max(initial=0) > 0:
+        lost.append(
+            f"{file_format} changed the {'kept' if hole is not None else 'restored'} pixels of {path.name} by "
+            f"{change.mean():.2f} levels on average, {change.max():.0f} at most; end it in .png to keep them"
+        )
+    if "A" in picture.getbands() and "A" not in back.convert(_full(back)).getbands():
+        lost.append(f"{file_format} lost the transparency of {path.name}; end it in .png to keep it")
+    lost += [
+        f"{file_format} keeps no {name} in {path.name}"
+        for key, name in (("icc_profile", "colour profile"), ("exif", "EXIF"), ("dpi", "resolution"))
+        if key in original.keep and key not in back.info and not (key == "exif" and again.exif)
+    ]
+    write_atomic(path, buffer.getvalue())
+    return lost
+
+
+def _full(picture: Image.Image) -> str:
+    return "RGBA" if picture.mode in ("P", "PA") and "transparency" in picture.info else picture.mode
+
+
+def _change(picture: Image.Image, back: Image.Image, kept: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+    """By how much each kept pixel differs after it was written, in levels of 255."""
+
+    def levels(image: Image.Image) -> NDArray[np.float64]:
+        if image.mode.startswith("I"):
+            return np.asarray(image).astype(np.float64)[..., None] / 257.0
+        return np.asarray(image.convert("RGB")).astype(np.float64)
+
+    difference = np.abs(levels(picture) - levels(back)).max(2)
+    if "A" in picture.getbands():  # colours under full transparency are not seen
+        difference = difference * (np.asarray(picture.getchannel("A")) > 0)
+    return difference if kept is None else difference[kept]
