@@ -78,8 +78,8 @@ def train(
     Example: sfumato train ddpm --data digits --task inpainting --images 50000 --out runs/filler
     """
     from sfumato import display
-    from sfumato.commands import read_run
     from sfumato.training import logs, processes
+    from sfumato.training.run import read_run
     from sfumato.training.run import train as train_run
 
     run = read_run(config, family, data, task or ["generation"], images, seed, settings or [], start)
@@ -87,13 +87,13 @@ def train(
     if dry_run:
         from sfumato.training.plan import plan
 
-        display.console.print(str(plan(run, device=device)), markup=False, soft_wrap=True)
+        display.say(plan(run, device=device))
         return
     with display.training_bar(str(run.family.kind), run.budget.images) as watch:
         watch = logs.tensorboard(out / ".tensorboard", watch) if tensorboard else watch
         trained = train_run(run, out, device=device, watch=watch)
     if processes.rank() == 0:
-        display.console.print((out / "card.md").read_text(), markup=False)
+        display.console.print((out / "card.md").read_text(), soft_wrap=True)
         display.console.print(
             f"{trained.ledger.images:,} images in {trained.ledger.seconds:.0f} s; the model is in {out}"
         )
@@ -280,7 +280,7 @@ def study(
     with display.study_bars(question.budget.images, lambda: runner.training_progress(question, folder)):
         path = runner.run(resolved, folder, device=device, jobs=jobs, source=file.read_text())
     display.show(results.read_lines(path), question)
-    display.console.print(f"report: {build_report(folder)}", soft_wrap=True)
+    display.say(f"report: {build_report(folder)}")
 
 
 @app.command()

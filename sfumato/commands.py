@@ -8,11 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from sfumato import config as settings
 from sfumato import display
-from sfumato.errors import CapabilityError, ConfigError, DataError, ShapeError, counted
+from sfumato.errors import CapabilityError, DataError, ShapeError, counted
 from sfumato.evaluation.evaluate import measure, prepared, sample_of
 from sfumato.evaluation.explain import explain as explain_evaluations
 from sfumato.evaluation.gallery import build_gallery
@@ -26,43 +24,6 @@ from sfumato.restorers.folder import matched
 from sfumato.restorers.picture import restore_file, restorer_of
 from sfumato.studies import evaluate as runs
 from sfumato.training import processes
-from sfumato.training.run import RunConfig, skeleton
-
-
-def read_run(
-    path: Path | None,
-    family: str | None,
-    data: str,
-    tasks: list[str],
-    images: int | None,
-    seed: int,
-    overrides: list[str],
-    start: Path | None = None,
-) -> RunConfig:
-    """A run's settings from a file, or from names; `path=value` settings are applied last.
-
-    With a run to start from and no family named, its family is taken with all its settings.
-
-    Raises: ConfigError: neither a file nor a family, or a wrong key or value.
-    """
-    if path is not None and family is not None:
-        raise ConfigError(
-            f"both a family ({family}) and --config {path} were given; change the file's with --set family=..."
-        )
-    values: dict[str, Any]
-    if path is not None:
-        values = settings.read(path)
-    elif family is not None or start is not None:
-        named = family if family is not None else json.loads(skeleton(Path(start or "")).config.family.to_json())
-        values = {"data": data, "tasks": tasks, "family": named, "seed": seed}
-    else:
-        raise ConfigError(
-            "name a family, as in `sfumato train ddpm`, or give --config; `sfumato kinds family` lists them"
-        )
-    if start is not None:
-        values = {**values, "parts": {**values.get("parts", {}), "start": str(start)}}
-    budget = [] if images is None else [f"budget.images={images}"]
-    return settings.load(RunConfig, settings.override(values, [*budget, *overrides]), str(path or "command line"))
 
 
 def evaluate_run(folder: Path, metrics: str, test: int | None, json_out: Path | None, device: str) -> None:
@@ -89,7 +50,7 @@ def evaluate_sets(
     if json_out is not None:
         write_atomic(json_out, evaluation.to_json())
     display.show_scores(evaluation)
-    display.console.print(f"page: {page}", soft_wrap=True, markup=False)
+    display.say(f"page: {page}")
 
 
 def explain(first: Path, second: Path, recompute: bool, json_out: Path | None, device: str) -> None:
@@ -132,7 +93,7 @@ def restore(
     if not picture.is_dir():
         out = out or Path("restored").with_suffix(picture.suffix)
         _warn(restore_file(picture, out, model, mask=mask, **what))
-        typer.echo(str(out))
+        display.say(out)
         return
     out = out or Path("restored")
     if out.resolve() == picture.resolve():
@@ -148,9 +109,7 @@ def restore(
             except (DataError, ShapeError) as error:
                 failed.append(str(error))
             watch(f"restoring {picture.name}", done, len(work))
-    display.console.print(
-        f"{counted(len(work) - len(failed), 'picture')} restored in {out}", soft_wrap=True, markup=False
-    )
+    display.say(f"{counted(len(work) - len(failed), 'picture')} restored in {out}")
     if failed:
         raise DataError(
             f"{counted(len(failed), 'picture')} of {len(work)} could not be restored; the first: {failed[0]}"
@@ -159,7 +118,7 @@ def restore(
 
 def _warn(lines: Sequence[str]) -> None:
     for line in lines:
-        display.errors.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
+        display.say(line, warning=True)
 
 
 def statistics(values: dict[str, Any], overrides: Sequence[str], out: Path, device: str) -> None:
@@ -177,7 +136,7 @@ def statistics(values: dict[str, Any], overrides: Sequence[str], out: Path, devi
             prepared(find(request.made, request.n, request.on_broken), request), features, where, watch=watch
         )
     save_statistics(sample, features, out)
-    display.console.print(f"{sample.n:,} images, {features.label}: {out}", soft_wrap=True, markup=False)
+    display.say(f"{sample.n:,} images, {features.label}: {out}")
 
 
 def present(values: dict[str, Any]) -> dict[str, Any]:

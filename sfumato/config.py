@@ -49,6 +49,8 @@ def load(cls: type[S], values: Mapping[str, Any], where: str = "settings") -> S:
         return cls.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{where}: {_first_line(error)}") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: nested too deeply to be settings; flatten it") from None
 
 
 def _first_line(error: ValidationError) -> str:
@@ -75,6 +77,8 @@ def read(path: Path) -> dict[str, Any]:
         raise DataError(f"cannot read {path}: {error}; give a .toml or .json file") from None
     try:
         values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deeply to be settings; flatten it") from None
     except ValueError as error:
         raise ConfigError(f"{path} is not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from None
     if not isinstance(values, dict):
@@ -133,5 +137,5 @@ def _index(place: list[Any], name: str, setting: str) -> int:
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):  # brackets by the thousand are no list either
         return text.strip()

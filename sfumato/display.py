@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,7 +19,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
+from sfumato.errors import printable
 from sfumato.evaluation.explain import Explanation
 from sfumato.evaluation.request import Evaluation
 from sfumato.reports import tables
@@ -28,18 +29,27 @@ from sfumato.studies.results import Result
 from sfumato.studies.study import Study
 from sfumato.training.ledger import Ledger
 
-console = Console()
-errors = Console(stderr=True)
+# Names are text: what stands in brackets is no markup, and a control character is a question mark.
+console = Console(markup=False, emoji=False, highlight=False)
+errors = Console(markup=False, emoji=False, highlight=False, stderr=True)
+
+
+def say(line: object, *, warning: bool = False) -> None:
+    """Print one line as it is; a warning on stderr."""
+    if warning:
+        errors.print(f"warning: {printable(line)}", style="yellow", soft_wrap=True)
+    else:
+        console.print(printable(line), soft_wrap=True)
 
 
 def _bars() -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
         console=errors,
     )
 
@@ -126,12 +136,10 @@ def show_scores(evaluation: Evaluation) -> None:
         digits = tables.number
         low, high = score.low, score.high
         interval = "" if low is None or high is None else f"{digits(low, score.value)} to {digits(high, score.value)}"
-        shown.add_row(
-            f"{escape(score.label)} {score.arrow}", digits(score.value), interval, f"{score.n:,}" if score.n else ""
-        )
+        shown.add_row(f"{score.label} {score.arrow}", digits(score.value), interval, f"{score.n:,}" if score.n else "")
     console.print(shown)
     for warning in dict.fromkeys(line for score in evaluation.scores for line in score.card.get("warnings", [])):
-        errors.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+        say(warning, warning=True)
 
 
 def show_explanations(explanations: Sequence[Explanation]) -> None:
@@ -146,18 +154,18 @@ def show_explanations(explanations: Sequence[Explanation]) -> None:
         shown.add_column("points", justify="right", no_wrap=True)
         for factor in part.factors:
             points = "?" if factor.points is None else f"{factor.points:+.4g}"
-            shown.add_row(factor.name, escape(factor.first), escape(factor.second), points)
+            shown.add_row(factor.name, factor.first, factor.second, points)
         if part.factors and part.remainder and all(factor.points is not None for factor in part.factors):
             shown.add_row("unexplained", "", "", f"{part.remainder:+.4g}")
         console.print(shown)
         for note in part.notes:
-            console.print(f"  {note}", markup=False, soft_wrap=True, style="dim")
+            console.print(f"  {note}", soft_wrap=True, style="dim")
 
 
 def _plain(title: str) -> Table:
     """A table in the house's look."""
     return Table(
-        title=escape(title),
+        title=Text(printable(title)),
         title_justify="left",
         title_style="bold",
         header_style="dim",
@@ -181,9 +189,14 @@ def _rich(part: tables.Table, intervals: bool) -> Table:
         cells = []
         for column in part.columns:
             entry = row.entries.get(column.label)
-            half = f" [dim]± {entry.half}[/dim]" if entry is not None and entry.half and intervals else ""
-            text = "–" if entry is None else entry.value + half
-            cells.append(f"[bold]{text}[/bold]" if entry is not None and entry.leading else text)
-        failed = f" [red]({len(row.failures)} diverged)[/red]" if row.failures else ""
-        shown.add_row(row.method + failed, *cells)
+            text = Text("–" if entry is None else entry.value)
+            if entry is not None and entry.half and intervals:
+                text.append(f" ± {entry.half}", "dim")
+            if entry is not None and entry.leading:
+                text.stylize("bold")
+            cells.append(text)
+        name = Text(printable(row.method))
+        if row.failures:
+            name.append(f" ({len(row.failures)} diverged)", "red")
+        shown.add_row(name, *cells)
     return shown

@@ -37,6 +37,16 @@ class Interrupted(SfumatoError):
     """The user pressed Ctrl-C; what was finished is on disk and the same command goes on from there."""
 
 
+def printable(text: object) -> str:
+    """A text without the characters that move a terminal's cursor or cannot be written.
+
+    Example:
+        >>> printable("a\\x1b[2Jb")
+        'a?[2Jb'
+    """
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in str(text))
+
+
 def counted(n: int, one: str, many: str = "") -> str:
     """A number and its noun, for a message.
 

@@ -9,6 +9,17 @@ from pathlib import Path
 from sfumato.errors import DataError
 
 
+def at_home(path: Path | str) -> Path:
+    """The path with ~ replaced by a home.
+
+    Raises: DataError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{path}: {error} write the whole path") from None
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a whole file or nothing: a temporary file beside it, flushed to disk, then renamed.
 

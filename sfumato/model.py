@@ -30,6 +30,7 @@ from sfumato.data.memory import in_memory, record
 from sfumato.data.npz import channels_first
 from sfumato.errors import ConfigError, DataError, Interrupted
 from sfumato.families.base import Family
+from sfumato.files import at_home
 from sfumato.images import PEAK, Pixels
 from sfumato.kinds import discover
 from sfumato.restorers.picture import restore_picture
@@ -288,7 +289,7 @@ def dataset(data: Any) -> tuple[Any, Dataset | None]:
     if isinstance(data, SourceConfig | dict):
         return data, None
     if isinstance(data, Path) or (isinstance(data, str) and data not in discover(Source) and Path(data).exists()):
-        path = Path(data).expanduser().absolute()
+        path = at_home(data).absolute()
         return {"kind": "npz" if path.suffix in (".npz", ".npy") else "folder", "path": str(path)}, None
     if isinstance(data, str):
         return data, None

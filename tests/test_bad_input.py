@@ -283,7 +283,7 @@ def test_weights_of_another_run(tmp_path: Path, capsys: Capsys, filler: Path) ->
     values = json.loads((tmp_path / "config.json").read_text())
     values["family"]["width"] = 8
     (tmp_path / "config.json").write_text(json.dumps(values))
-    refused(capsys, "evaluate", tmp_path, words=("does not fit", "one of them was changed"))
+    refused(capsys, "evaluate", tmp_path, words=("does not fit", "bring the right file back"))
 
 
 def test_a_huge_learning_rate_in_train(tmp_path: Path, capsys: Capsys) -> None:

@@ -22,7 +22,7 @@ from sfumato.images import Pixels, Size
 from sfumato.kinds import Kind
 from sfumato.streams import stream
 
-Side = Annotated[int, Field(ge=1, strict=True)]
+Side = Annotated[int, Field(ge=1, le=65_536, strict=True)]
 
 
 def both(size: Any) -> Any:
@@ -37,13 +37,13 @@ Sides = Annotated[tuple[Side, Side], BeforeValidator(both)]
 class DataSpec(Strict):
     """What a network must know of its data: never part of a family's own settings."""
 
-    channels: int
+    channels: int = Field(ge=1, le=64)
     """Colour channels: 1 (grey) or 3 (RGB); 2 for points of the plane."""
     size: Sides
     """Rows and columns of an image; one number stands for a square."""
-    classes: int = 0
+    classes: int = Field(default=0, ge=0, le=1_000_000)
     """Number of labels; 0 where there are none."""
-    condition: int = 0
+    condition: int = Field(default=0, ge=0, le=256)
     """Channels of the condition's image: `channels` + 1 for restoration, 0 for generation alone."""
 
     @property

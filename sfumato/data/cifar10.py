@@ -13,6 +13,7 @@ import torch
 from sfumato.data.base import Dataset, Source, SourceConfig, Split
 from sfumato.data.files import HELD, Official, digest, locate, official_split
 from sfumato.errors import DataError
+from sfumato.files import at_home
 
 ARCHIVE = Official(
     "cifar-10-binary.tar.gz",
@@ -66,7 +67,7 @@ def unpacked(root: Path | None) -> Path | None:
     """The folder with .bin files: `root` itself, or the one that the archive unpacks to; None where there is none."""
     if root is None:
         return None
-    root = root.expanduser()
+    root = at_home(root)
     folders = (root, root / "cifar-10-batches-bin")
     return next((folder for folder in folders if any((folder / name).is_file() for name in (*TRAIN, TEST))), None)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sfumato.data.base import Dataset, Split
 from sfumato.errors import CapabilityError, DataError
+from sfumato.files import at_home
 
 LARGEST = 1 << 30  # bytes of one file's content; a header that promises more is not believed
 HELD = 5_000  # images at the end of an official training file that validate
@@ -56,7 +57,7 @@ def within(root: Path | None, file: Official) -> Path | None:
     """
     if root is None:
         return None
-    root = root.expanduser()
+    root = at_home(root)
     if not root.is_dir():
         raise DataError(f"data.root = {root} is not a folder; name the one with {file.name}, or leave data.root out")
     names = (file.name, file.name.removesuffix(".gz")) if file.unpacked else (file.name,)

@@ -21,6 +21,7 @@ from torch import Tensor
 from sfumato import images
 from sfumato.data.base import Dataset, Source, SourceConfig, Split
 from sfumato.errors import DataError, counted
+from sfumato.files import at_home
 from sfumato.images import from_pil, open_picture, to_pil
 
 Pixel = UInt8[Tensor, "C H W"]
@@ -245,7 +246,7 @@ def look(folder: Path, size: int, keep: Callable[[Path, Pixel], None] | None = N
 
     Raises: DataError: there is no such folder, no picture file in it, or a folder for tests but none to train.
     """
-    folder = folder.expanduser()
+    folder = at_home(folder)
     paths, ignored = files(folder)
     given = [part for part in PARTS if (folder / part).is_dir()]
     if given and "train" not in given:

@@ -13,6 +13,7 @@ from torch import Tensor
 from sfumato.data.base import Dataset, Source, SourceConfig, Split, shuffled
 from sfumato.data.pictures import MemoryMap
 from sfumato.errors import DataError
+from sfumato.files import at_home
 from sfumato.images import Pixels
 
 KEYS = ("images", "labels", "validation_images", "validation_labels", "test_images", "test_labels")
@@ -51,7 +52,7 @@ class Npz(Source):
     config: Config
 
     def read(self) -> Dataset:
-        path = self.config.path.expanduser()
+        path = at_home(self.config.path)
         parts: dict[str, Split | None]
         if path.suffix.lower() == ".npy":
             parts = {"": Split(mapped(path)), "validation": None, "test": None}

@@ -12,6 +12,7 @@ from pydantic import Field
 from sfumato.data.base import Dataset, Source, SourceConfig, Split
 from sfumato.data.folder import Fit, Pixel, draw, files, square
 from sfumato.errors import DataError, counted
+from sfumato.files import at_home
 from sfumato.images import read_picture
 
 PARTS = ("train", "validation", "test")
@@ -54,7 +55,7 @@ class Pairs(Source):
     config: Config
 
     def read(self) -> Dataset:
-        inputs, targets = (named(folder.expanduser()) for folder in (self.config.inputs, self.config.targets))
+        inputs, targets = (named(at_home(folder)) for folder in (self.config.inputs, self.config.targets))
         alone = sorted(set(inputs) ^ set(targets))
         if alone:
             where = self.config.inputs if alone[0] in inputs else self.config.targets

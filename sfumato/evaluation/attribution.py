@@ -18,6 +18,7 @@ from sfumato.evaluation.evaluate import Sets, measure, prepared
 from sfumato.evaluation.request import Evaluation, Request
 from sfumato.evaluation.statistics import is_statistics
 from sfumato.evaluation.vectors import Watch
+from sfumato.files import at_home
 from sfumato.metrics.base import Score
 from sfumato.training.run import is_finished
 
@@ -54,7 +55,7 @@ class Shelf:
 
     def find(self, name: str, n: int | None, request: Request) -> ImageSet | Path:
         """n images of what a name stands for, or all where there are fewer; a path where it is statistics."""
-        path = Path(name).expanduser()
+        path = at_home(name)
         if path.is_file() and is_statistics(path):
             return path
         draws = n if path.is_dir() and is_finished(path) else None  # a model draws as many as it is asked for

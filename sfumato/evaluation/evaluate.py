@@ -18,6 +18,7 @@ from sfumato.evaluation.request import Evaluation, Request, software
 from sfumato.evaluation.statistics import is_statistics, load_statistics
 from sfumato.evaluation.vectors import Watch, nobody, vectors
 from sfumato.features import Features
+from sfumato.files import at_home
 from sfumato.kinds import build
 from sfumato.maths.moments import Moments
 from sfumato.metrics.base import Metric, Score
@@ -104,7 +105,7 @@ def measure(
 def found(request: Request, device: str = "cpu") -> Sets:
     """The image sets that a request names, prepared as it says."""
     look = partial(sources.find, on_broken=request.on_broken, seed=request.seed, device=device)
-    path = Path(request.real).expanduser()
+    path = at_home(request.real)
     # Statistics first: they are refused, if they must be, before the images are read
     statistics = path if path.is_file() and is_statistics(path) else None
     if statistics is not None and request.n_real is not None:

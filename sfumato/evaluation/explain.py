@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from sfumato.errors import ConfigError, SfumatoError
 from sfumato.evaluation.attribution import Side, attribute
 from sfumato.evaluation.request import Evaluation, Request
 from sfumato.evaluation.vectors import Watch, nobody
+from sfumato.files import at_home
 from sfumato.metrics.base import Score
 
 MOST = 6  # factors; each one doubles the number of figures that have to be computed
@@ -168,7 +168,7 @@ def entry(evaluation: Evaluation, request: Request, key: str) -> Any:
     """What a request says of one thing, as the evaluation found it."""
     value = getattr(request, key)
     if key in ("made", "real", "train", "masks") and value is not None:
-        path = Path(value).expanduser()
+        path = at_home(value)
         value = str(path.resolve()) if path.exists() else value
         if key == "masks":  # what is in them decides
             found: dict[str, Any] = next(

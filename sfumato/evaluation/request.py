@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -99,6 +100,17 @@ class Request(Strict):
             return values  # the field itself says what is wrong
         return {**values, "metrics": [completed(name, features, values.get("masks") is None) for name in names]}
 
+    @field_validator("made", "real", "train", "masks")
+    @classmethod
+    def _text(cls, name: str | None) -> str | None:
+        try:
+            (name or "").encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                "the name is not UTF-8, so it could not be written down; rename the file or folder"
+            ) from None
+        return name
+
     @field_validator("metrics", mode="before")
     @classmethod
     def _metrics(cls, values: Any) -> Any:
@@ -179,4 +191,25 @@ def read_evaluation(path: Path) -> Evaluation:
     values = settings.read(path)
     if "request" not in values or "scores" not in values:
         raise DataError(f"{path} is no evaluation; give the evaluation.json that `sfumato evaluate MADE REAL` wrote")
-    return settings.load(Evaluation, values, str(path))
+    found = settings.load(Evaluation, values, str(path))
+    for score in found.scores:
+        if wrong := next((key for key, fits in CARD.items() if key in score.card and not fits(score.card[key])), None):
+            raise DataError(f"{path}: the card of {score.label} was changed by hand ({wrong}); evaluate again")
+    return found
+
+
+def _line(value: Any) -> bool:
+    """Whether a card's line to infinity has what explanations read."""
+    return value is None or (
+        isinstance(value, dict) and all(isinstance(value.get(k), int | float) for k in ("value", "slope"))
+    )
+
+
+CARD: dict[str, Callable[[Any], bool]] = {  # what else is read of cards, and of which form it must be
+    "infinity": _line,
+    "made": lambda value: isinstance(value, dict),
+    "real": lambda value: isinstance(value, dict),
+    "masks": lambda value: isinstance(value, dict),
+    "features": lambda value: isinstance(value, dict),
+    "warnings": lambda value: isinstance(value, list) and all(isinstance(line, str) for line in value),
+}

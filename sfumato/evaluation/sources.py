@@ -13,6 +13,7 @@ from sfumato.config import Strict
 from sfumato.data.base import Source
 from sfumato.data.imageset import ImageSet, from_array, from_folder, from_tensor, from_zip, read_as
 from sfumato.errors import DataError
+from sfumato.files import at_home
 from sfumato.kinds import build, discover, parse
 from sfumato.training.run import is_finished, load
 from sfumato.training.sampling import sample_pixels
@@ -44,11 +45,11 @@ def find(
     """
     if not name.strip(" :"):
         raise DataError(f"no name is given ({name!r}); give {FORMS}")
-    path = place(name)
+    path = at_home(name)
     if path.exists():
         return at(path, "", n, on_broken, seed, device, masks)
     before, colon, part = name.rpartition(":")
-    path = place(before)
+    path = at_home(before)
     if colon and before and path.exists():
         return at(path, part, n, on_broken, seed, device, masks)
     kind, part = (before, part) if colon else (name, "test")
@@ -62,17 +63,6 @@ def find(
             f"the source {kind} needs settings of its own; give the path instead, as in my_{kind}"
         ) from None
     return part_of(config, part).subset(n)
-
-
-def place(name: str) -> Path:
-    """A path with ~ replaced.
-
-    Raises: DataError: there is no such user.
-    """
-    try:
-        return Path(name).expanduser()
-    except RuntimeError as error:
-        raise DataError(f"{name}: {error}; write the whole path") from None
 
 
 def part_of(config: Strict, part: str) -> ImageSet:

@@ -71,11 +71,14 @@ def own(path: Path, features: Features) -> Sample:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dictionary
         told: dict[str, Any] = json.loads(metadata["told"])
         had, about = dict(told["features"]), dict(told["about"])
+        about.setdefault("name", path.name)
+        if not all(isinstance(line, str) for line in [about["name"], *about.get("warnings", [])]):
+            raise TypeError("what it says of its images is no text")
         mean, covariance, n = tensors["mean"], tensors["covariance"], int(metadata["n"])
         vectors = tensors.get("vectors")
         if n < 2 or (vectors is not None and len(vectors) != n):
             raise ValueError(f"{n} images")
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} holds no statistics ({type(error).__name__}: {error}); {again}") from None
     wrong = [key for key, value in features.about().items() if had.get(key) != value]
     if wrong:

@@ -6,11 +6,13 @@ import contextlib
 import os
 from pathlib import Path
 
+from sfumato.files import at_home
+
 
 def cache_folder() -> Path:
     """$SFUMATO_CACHE, else $XDG_CACHE_HOME/sfumato, else ~/.cache/sfumato; the folder need not exist yet."""
     own, shared = os.environ.get("SFUMATO_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own or Path(shared or "~/.cache") / "sfumato").expanduser()
+    return at_home(own or Path(shared or "~/.cache") / "sfumato")
 
 
 def prune(folder: Path, most: int) -> None:

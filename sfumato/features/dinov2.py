@@ -23,6 +23,7 @@ from sfumato.errors import CapabilityError, WeightsError
 from sfumato.features.base import Features
 from sfumato.features.identity import digest_of_file
 from sfumato.features.weights import rgb
+from sfumato.files import at_home
 from sfumato.images import PEAK, Pixels
 from sfumato.maths.precision import full_precision
 
@@ -206,7 +207,7 @@ class Dinov2(Features):
         self.tag = "dinov2" if config.size == "large" else f"dinov2-{config.size}"
         self.resize = "antialiased bicubic to 224, whole levels, then ImageNet's mean and deviation"
         self.at_once = 8 if self.device.type == "cpu" else 64
-        path = (config.path or fetched(config.size)).expanduser()
+        path = at_home(config.path or fetched(config.size))
         self.network, self.digest = load_network(path, SHAPES[config.size], bring(config.size), config.sha256)
         self.network.to(self.device)
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sfumato.errors import ShapeError, WeightsError
+from sfumato.files import at_home
 from sfumato.images import Pixels
 
 
@@ -21,7 +22,7 @@ def read_weights(path: Path, digest: str, bring: str) -> dict[str, Any]:
     Raises: WeightsError: no such file, or another content; the message ends with `bring`, how to get the right one.
     """
     try:
-        content = path.expanduser().read_bytes()
+        content = at_home(path).read_bytes()
     except OSError as error:
         raise WeightsError(f"no weights at {path} ({error.strerror}); {bring}") from None
     found = hashlib.sha256(content).hexdigest()

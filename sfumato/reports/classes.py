@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from sfumato.reports.tables import number
+from sfumato.reports.tables import cell, number
 from sfumato.studies.results import Result
 
 
@@ -61,7 +61,7 @@ def classes_to_csv(tables: dict[str, Sequence[ClassTable]]) -> str:
         for part in parts:
             for method, _, within in part.rows:
                 for name, value in within.items():
-                    writer.writerow([task, method, part.label, name, value])
+                    writer.writerow([task, cell(method), cell(part.label), cell(name), value])
     return out.getvalue()
 
 

@@ -61,7 +61,7 @@ def quality_against_cost(results: Sequence[Result], task: str, column: Score, me
                 ms=6,
                 color=colour,
                 capsize=2,
-                label=method,
+                label=plain(method),
             )
         axes.set_xscale("symlog", linthresh={"seconds": 1.0, "milliseconds": 0.01, "parameters": 10_000.0}[cost.key])
         axes.set_xlabel(cost.label)
@@ -92,7 +92,7 @@ def perception_against_distortion(rows: Table) -> str:
     for place, (row, (x, y), beaten) in enumerate(zip(drawn, points, dominated(points), strict=True)):
         colour = PALETTE[place % len(PALETTE)]
         axes.plot(x, y, "o" if row.learned else "s", ms=7, color=colour, mfc="none" if beaten else colour)
-        axes.annotate(row.method, (x, y), textcoords="offset points", xytext=(7, 4), fontsize=8)
+        axes.annotate(plain(row.method), (x, y), textcoords="offset points", xytext=(7, 4), fontsize=8)
     axes.set_xlabel(x_label, fontsize=8)
     axes.set_ylabel(y_label, fontsize=8)
     axes.margins(0.15)
@@ -132,10 +132,18 @@ def distance_against_n(score: Score) -> str:
     return svg(figure)
 
 
+def plain(name: str) -> str:
+    """A name that a legend shows as it is: one that begins with _ would be left out."""
+    return f"\u200b{name}" if name.startswith("_") else name
+
+
 def svg(figure: object) -> str:
     """A figure as an <svg> element, without the XML header and without a date, so that the same data give the same page."""
     import matplotlib
+    from matplotlib.text import Text
 
+    for text in figure.findobj(Text):  # type: ignore[attr-defined]
+        text.set_parse_math(False)  # names may hold dollars
     out = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "sfumato"}):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})  # type: ignore[attr-defined]

@@ -113,6 +113,16 @@ def leaders(figures: dict[str, Figures], differences: Sequence[Difference]) -> s
     return near
 
 
+def cell(text: str) -> str:
+    """A text for a spreadsheet, which would compute what begins like a formula.
+
+    Example:
+        >>> cell("=1+1"), cell("WGAN")
+        ("'=1+1", 'WGAN')
+    """
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
 def to_csv(tables: Sequence[Table]) -> str:
     """All tables, one figure a line: task, method, metric, value, low, high, n, seeds, seed_sd, leading."""
     out = io.StringIO()
@@ -123,7 +133,18 @@ def to_csv(tables: Sequence[Table]) -> str:
             for label, entry in row.entries.items():
                 s = entry.summary
                 writer.writerow(
-                    [part.task, row.method, label, s.value, s.low, s.high, s.n, s.seeds, s.seed_spread, entry.leading]
+                    [
+                        part.task,
+                        cell(row.method),
+                        cell(label),
+                        s.value,
+                        s.low,
+                        s.high,
+                        s.n,
+                        s.seeds,
+                        s.seed_spread,
+                        entry.leading,
+                    ]
                 )
     return out.getvalue()
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sfumato import config as settings
 from sfumato.config import Strict
@@ -34,7 +34,7 @@ class Parity(Strict):
 class Method(Strict):
     """One row of the tables: a family and the way it restores, or a classical restorer alone."""
 
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, max_length=80)
     """How the tables call it."""
     family: Annotated[Any, choice(Family)] | None = None
     """What is trained; left out for classical restorers."""
@@ -42,6 +42,13 @@ class Method(Strict):
     """Folders of finished runs that its trainings go on from (`start`) or are built of (what the family wants)."""
     restorer: Annotated[Any, choice(Restorer, "conditional")] = Conditional.Config()
     """How observations are answered."""
+
+    @field_validator("name")
+    @classmethod
+    def _text(cls, name: str) -> str:
+        if not name.isprintable() or not name.strip():
+            raise ValueError("a name is a line of printable text")
+        return name
 
     @property
     def slug(self) -> str:

@@ -52,6 +52,29 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"cannot read weights from {path}: {error}; train again or bring the whole file") from None
 
 
+def require_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) -> None:
+    """Hold tensors from a file against those they are to replace: names, shapes, types, and no infinite number.
+
+    Raises: WeightsError: they differ; the message names the first difference.
+    """
+    again = "bring the right file back, or remove it and train again"
+    if odd := sorted(set(found) ^ set(wanted)):
+        state = "lacks" if odd[0] in wanted else "has, beyond what its settings ask for,"
+        raise WeightsError(f"{what} {state} {odd[0]}{f' and {len(odd) - 1} more' if len(odd) > 1 else ''}; {again}")
+    for name, value in found.items():
+        _require_like(name, value, wanted[name].shape, wanted[name].dtype, what, again)
+
+
+def _require_like(name: str, value: Tensor, shape: torch.Size, dtype: torch.dtype, what: str, again: str) -> None:
+    if value.shape != shape or value.dtype != dtype:
+        is_, needed = (
+            f"{tuple(size)} of {str(kind)[6:]}" for size, kind in ((value.shape, value.dtype), (shape, dtype))
+        )
+        raise WeightsError(f"{what}: {name} is {is_}, where {needed} is needed; {again}")
+    if value.is_floating_point() and not bool(value.isfinite().all()):
+        raise WeightsError(f"{what}: {name} holds numbers that are not finite; {again}")
+
+
 def save_checkpoint(folder: Path, images: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write `folder/checkpoint-<images>` and remove the older ones.
 
@@ -110,14 +133,22 @@ def optimizer_tensors(name: str, optimizer: torch.optim.Optimizer) -> dict[str, 
 
 
 def restore_optimizer(name: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put saved state back; an optimiser that had not stepped yet stays fresh."""
+    """Put saved state back; an optimiser that had not stepped yet stays fresh.
+
+    Raises: WeightsError: it is of other weights, or not finite.
+    """
+    what, again = f"the optimiser of {name}", "remove the checkpoint to start again"
     prefix = f"optimizer.{name}."
     state: dict[int, dict[str, Tensor]] = {}
     weights = [weight.detach() for group in optimizer.param_groups for weight in group["params"]]
     for full, value in tensors.items():
         if full.startswith(prefix):
             place, key = full.removeprefix(prefix).split(".", 1)
+            if not place.isdecimal() or int(place) >= len(weights):
+                raise WeightsError(f"{what} has state for a weight {place} that does not exist; {again}")
             like = weights[int(place)]
+            shape = like.shape if value.ndim else value.shape  # a count of steps is a single number
+            _require_like(full, value, shape, value.dtype if not value.ndim else like.dtype, what, again)
             if value.shape == like.shape:  # the fused step reads memory in the order of the weight (channels_last)
                 value = torch.empty_like(like).copy_(value)
             state.setdefault(int(place), {})[key] = value

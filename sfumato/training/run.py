@@ -6,6 +6,7 @@ says it to people, `ledger.json` what it cost; the last one is written last, so 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,6 +185,42 @@ def _tidy(folder: Path) -> None:
     parts.settle(folder)
 
 
+def read_run(
+    path: Path | None,
+    family: str | None,
+    data: str,
+    tasks: list[str],
+    images: int | None,
+    seed: int,
+    overrides: list[str],
+    start: Path | None = None,
+) -> RunConfig:
+    """A run's settings from a file, or from names; `path=value` settings are applied last.
+
+    With a run to start from and no family named, its family is taken with all its settings.
+
+    Raises: ConfigError: neither a file nor a family, or a wrong key or value.
+    """
+    if path is not None and family is not None:
+        raise ConfigError(
+            f"both a family ({family}) and --config {path} were given; change the file's with --set family=..."
+        )
+    values: dict[str, Any]
+    if path is not None:
+        values = settings.read(path)
+    elif family is not None or start is not None:
+        named = family if family is not None else json.loads(skeleton(Path(start or "")).config.family.to_json())
+        values = {"data": data, "tasks": tasks, "family": named, "seed": seed}
+    else:
+        raise ConfigError(
+            "name a family, as in `sfumato train ddpm`, or give --config; `sfumato kinds family` lists them"
+        )
+    if start is not None:
+        values = {**values, "parts": {**values.get("parts", {}), "start": str(start)}}
+    budget = [] if images is None else [f"budget.images={images}"]
+    return settings.load(RunConfig, settings.override(values, [*budget, *overrides]), str(path or "command line"))
+
+
 def started(config: RunConfig, spec: DataSpec, made_of: Mapping[str, Run]) -> dict[str, Tensor] | None:
     """The weights that a training goes on from, if it starts from another run.
 
@@ -223,12 +260,8 @@ def load(folder: Path | str, device: str = "cpu") -> Run:
             f"{folder} has lost its weights (model.safetensors is missing); bring them back or train again"
         )
     tensors = checkpoint.load_tensors(folder / "model.safetensors")
-    wanted = deployed_state(run.family)
-    shapes = {name: value.shape for name, value in tensors.items()}
-    if shapes != {name: value.shape for name, value in wanted.items()}:
-        raise WeightsError(
-            f"{folder / 'model.safetensors'} does not fit {folder / 'config.json'}; one of them was changed"
-        )
+    what = f"{folder / 'model.safetensors'} does not fit {folder / 'config.json'}: it"
+    checkpoint.require_fit(tensors, deployed_state(run.family), what)
     run.family.load_state_dict(tensors, strict=False)
     run.family.to(processes.join(device), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return run

@@ -134,7 +134,7 @@ class State:
             tensors |= {f"average.{name}": value for name, value in self.average.tensors().items()}
             for name, turn in turns.items():
                 tensors |= checkpoint.optimizer_tensors(name, turn.optimizer)
-            facts = {"ledger": self.ledger.model_dump(), "progress": asdict(self.progress)}
+            facts = {"ledger": self.ledger.model_dump(), "progress": asdict(self.progress), "players": list(turns)}
             checkpoint.save_checkpoint(self.folder, self.progress.position, tensors, facts)
         processes.barrier()
         self._saved = time.monotonic()
@@ -158,11 +158,18 @@ class State:
         for stage in stages[: self.progress.stage + 1]:
             grown(self.family, stage, self.seed, self.device)
         self.average.follow(self.family)
+        what = f"the checkpoint in {self.folder}"
+        weights, averages = under("family.", tensors), under("average.", tensors)
+        checkpoint.require_fit(weights, self.family.state_dict(), what)
+        self.family.load_state_dict(weights)
         try:
-            self.family.load_state_dict(under("family.", tensors))
-            self.average.load(under("average.", tensors))
+            self.average.load(averages)
         except (RuntimeError, KeyError):
-            raise WeightsError(f"the checkpoint in {self.folder} is of another training; remove it") from None
+            raise WeightsError(f"{what} has an average of another training; remove it to start again") from None
+        checkpoint.require_fit(averages, self.average.tensors(), f"{what}, its average")
+        for name in facts.get("players", ()):
+            if not any(full.startswith(f"optimizer.{name}.") for full in tensors):
+                raise WeightsError(f"{what} lacks the state of the optimiser of {name}; remove it to start again")
         self._compile()
         if processes.rank() == 0:
             losses.cut(self.folder, self.ledger.images)

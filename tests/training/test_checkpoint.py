@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 
 from sfumato.errors import ConfigError, Interrupted, WeightsError
 from sfumato.training import checkpoint, processes, run
+from sfumato.training.checkpoint import load_tensors, require_fit, save_tensors
 
 from .tiny import data, environment, settings
 
@@ -155,3 +157,58 @@ def test_torchrun_trains_one_model(tmp_path: Path) -> None:
     weights = load_file(tmp_path / "run" / "model.safetensors")
     assert all(bool(value.isfinite().all()) for value in weights.values())
     assert run.load(tmp_path / "run").ledger.images == 128
+
+
+WANTED = {"a": torch.zeros(2, 3), "b": torch.zeros(4, dtype=torch.int64)}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"a": None}, "the file lacks a"),
+        ({"c": torch.zeros(1)}, "has, beyond what its settings ask for, c"),
+        ({"a": torch.zeros(3, 2)}, r"a is \(3, 2\) of float32, where \(2, 3\) of float32 is needed"),
+        ({"a": torch.zeros(2, 3, dtype=torch.int32)}, r"a is \(2, 3\) of int32"),
+        ({"a": torch.full((2, 3), float("nan"))}, "a holds numbers that are not finite"),
+        ({"b": torch.zeros(4)}, r"b is \(4,\) of float32, where \(4,\) of int64"),
+    ],
+)
+def test_tensors_of_a_file_are_held_against_those_they_replace(change: dict[str, Any], words: str) -> None:
+    require_fit(WANTED, WANTED, "the file")
+    found = {name: value for name, value in {**WANTED, **change}.items() if value is not None}
+    with pytest.raises(WeightsError, match=words):
+        require_fit(found, WANTED, "the file")
+
+
+def stopped(folder: Path) -> None:
+    """A training that was interrupted after a checkpoint."""
+
+    def watch(ledger: Any, terms: Any) -> None:
+        if ledger.images >= 128:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.train(settings(images=2560, save_every=1e-6), folder, device="cpu", data=data(), watch=watch)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "change", "words"),
+    [
+        ("optimizer.denoiser.", lambda value: None, "lacks the state of the optimiser of denoiser"),
+        ("optimizer.denoiser.0.exp_avg", lambda value: value.flatten()[:-1], "where .* is needed"),
+        ("optimizer.denoiser.0.exp_avg", lambda value: value * float("nan"), "not finite"),
+        ("family.", lambda value: value * float("inf"), "not finite"),
+        ("average.", lambda value: value * float("nan"), "its average: .* not finite"),
+        ("average.", lambda value: None, "an average of another training"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path, prefix: str, change: Any, words: str) -> None:
+    stopped(tmp_path / "r")
+    (state,) = (tmp_path / "r").glob("checkpoint-*/state.safetensors")
+    tensors = {
+        name: change(value) if name.startswith(prefix) and value.is_floating_point() else value
+        for name, value in load_tensors(state).items()
+    }
+    save_tensors({name: value for name, value in tensors.items() if value is not None}, state)
+    with pytest.raises(WeightsError, match=words):
+        run.train(settings(images=2560, save_every=1e-6), tmp_path / "r", device="cpu", data=data())

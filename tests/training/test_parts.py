@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sfumato.commands import read_run
 from sfumato.config import Strict, load
 from sfumato.data.base import Dataset, Split
 from sfumato.errors import ConfigError, Interrupted, WeightsError
@@ -23,6 +22,7 @@ from sfumato.networks.condition import Condition
 from sfumato.streams import Rngs, stream
 from sfumato.training import run
 from sfumato.training.checkpoint import load_tensors
+from sfumato.training.run import read_run
 from sfumato.training.state import State
 from tests.training.tiny import data
 
