@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.errors import CapabilityError, ConfigError, DataError, ShapeError
@@ -30,7 +30,8 @@ from sfumato.images import PEAK, Pixels
 from sfumato.kinds import parse
 from sfumato.maths.gaussians import frechet
 from sfumato.maths.moments import Moments, finite
-from sfumato.metrics import inception_score, kernel, memorisation, support
+from sfumato.maths.packed import joined, packed
+from sfumato.metrics import inception_score, kernel, memorisation, mind, support
 from sfumato.metrics.distribution import DistributionMetric, Sample
 from sfumato.metrics.frechet import Frechet
 
@@ -276,6 +277,21 @@ class KernelDistance(FeatureMetric):
     settings = ("subsets", "subset_size")
 
 
+class MongeInceptionDistance(FeatureMetric):
+    """3 d E_u W2^2 of features along random unit directions u: MIND on the 2015 graph, else MIND-<features>.
+
+    Reference: Monge Inception Distance (2026), arXiv 2605.06797.
+    """
+
+    higher_is_better = False
+    plot_lower_bound = 0.0
+    kind = mind.MIND
+    settings = ("directions",)
+
+    def judge(self, made: Any) -> list[float]:
+        return [mind.mind(made, self.side("real"), self.chosen.get("directions", 1000))]
+
+
 class InceptionScore(FeatureMetric):
     """Mean over `splits` parts of exp E KL(p(y|x) || p(y)): IS on the 2015 graph, else CS-<features>; real images are ignored.
 
@@ -354,43 +370,3 @@ def pixels_of(imgs: Tensor, normalize: bool) -> Pixels:
         low, high = (float(limit) for limit in imgs.aminmax())
         raise DataError(f"floats are to be in [0, 1]; got {low:.6g} to {high:.6g}; rescale or clamp them")
     return (imgs.float() * PEAK).round().to(torch.uint8)
-
-
-def packed(vectors: Float64[Tensor, "n d"]) -> Float64[Tensor, "d+2 d"]:
-    """n in row 0; then up to d vectors as they are from row 2 on, more as mean (row 1) and scatter about it (the rest)."""
-    n, d = vectors.shape
-    state = vectors.new_zeros(d + 2, d)
-    state[0] = n
-    if n <= d:
-        state[2 : n + 2] = vectors
-    else:
-        state[1], state[2:] = scatter(vectors)
-    return state
-
-
-def joined(states: Any) -> Float64[Tensor, "d+2 d"]:
-    """The state of the vectors of several states; a stack of them is what torchmetrics gathers from processes.
-
-    Once there are more than d: S = S_a + S_b + n_a n_b / (n_a + n_b) (m_a - m_b)(m_a - m_b)^T, as in `maths.moments`, which
-    loses no digits to a large mean; a plain sum of squares would.
-    Reference: Chan, Golub and LeVeque (1983), Algorithms for computing the sample variance.
-    """
-    total = states[0]
-    for other in states[1:]:
-        a, b, d = int(total[0, 0]), int(other[0, 0]), total.shape[1]
-        if a + b <= d:
-            total = packed(torch.cat([total[2 : a + 2], other[2 : b + 2]]))
-        else:
-            mean_a, scatter_a = (total[1], total[2:]) if a > d else scatter(total[2 : a + 2])
-            mean_b, scatter_b = (other[1], other[2:]) if b > d else scatter(other[2 : b + 2])
-            step = mean_b - mean_a
-            total = torch.empty_like(total)
-            total[0], total[1] = a + b, mean_a + step * (b / (a + b))
-            torch.add(scatter_a, scatter_b, out=total[2:]).addr_(step, step, alpha=a * b / (a + b))
-    return total
-
-
-def scatter(vectors: Float64[Tensor, "n d"]) -> tuple[Float64[Tensor, " d"], Float64[Tensor, "d d"]]:
-    """m, the mean of x, and sum (x - m)(x - m)^T; zeros where there are none."""
-    mean = vectors.sum(0) / max(len(vectors), 1)
-    return mean, (vectors - mean).T @ (vectors - mean)

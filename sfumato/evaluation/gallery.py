@@ -135,7 +135,8 @@ def worst_pairs(score: Score, made: ImageSet, real: ImageSet) -> Panel:
     values: Float64[Tensor, " n"] = torch.tensor(score.samples, dtype=torch.float64)
     undefined = set(score.card.get("undefined_places", []))
     place = [i for i in range(len(made)) if i not in undefined]  # of each value
-    order = values.argsort(descending=score.better == "lower")[:SHOWN].tolist()
+    losses = torch.tensor([score.loss(value) for value in values.tolist()])
+    order = losses.argsort(descending=True)[:SHOWN].tolist()
     stems = {name: i for i, name in enumerate(names(real))}
     mine = names(made)
     columns = []

@@ -64,6 +64,8 @@ class WGAN(Family, Decodes):
         critic_turns: int | None = Field(default=None, ge=1)
         """Turns of the critic for one of the generator; each consumes a batch. Left out: 1 beside a reconstruction term, which
         steadies the generator, and the paper's 5 without, where fewer lose variety (docs/results.md)."""
+        share_batch: bool = False
+        """Let all turns of a round see one batch, which is consumed once, as in paper 000's code."""
         reconstruction: float = Field(default=50.0, ge=0.0)
         """lambda_recon, the weight of the reconstruction term; it needs a condition and is left out without one."""
         project: bool = True
@@ -97,10 +99,15 @@ class WGAN(Family, Decodes):
                 [Objective(self.critic_loss)],
                 config.critic_optimizer,
                 turns=config.critic_turns or (1 if steadied else 5),
+                fresh=not config.share_batch,
                 after_step=lambda batch: self.lipschitz.after(self.critic),
             ),
             Player(
-                "generator", [weights(self.generator)], [Objective(self.generator_loss)], config.generator_optimizer
+                "generator",
+                [weights(self.generator)],
+                [Objective(self.generator_loss)],
+                config.generator_optimizer,
+                fresh=not config.share_batch,
             ),
         ]
 

@@ -83,7 +83,7 @@ def clip(value: float, span: Span) -> float:
 class Metric(Kind, ABC, root=True):
     """`update` takes batches, `compute` finishes; the state is the object's own."""
 
-    better: ClassVar[Literal["lower", "higher"]]
+    better: ClassVar[Better]
     paired: ClassVar[bool] = True
     """Whether each made image is compared with its own true one."""
     unit: ClassVar[str]

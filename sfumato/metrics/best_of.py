@@ -13,7 +13,7 @@ from sfumato.config import Strict
 from sfumato.errors import ConfigError
 from sfumato.images import Pixels
 from sfumato.kinds import build, choice
-from sfumato.metrics.base import Metric, PairedMetric
+from sfumato.metrics.base import Better, Metric, PairedMetric
 from sfumato.metrics.l1 import L1
 from sfumato.tasks.base import Observation
 
@@ -44,7 +44,7 @@ class BestOf(PairedMetric):
         draws: int = Field(default=4, ge=2)
         """K, how many answers are drawn."""
 
-    better: ClassVar[Literal["lower", "higher"]] = "lower"  # of the object: that of its metric
+    better: ClassVar[Better] = "lower"  # of the object: that of its metric
 
     def __init__(self, config: Config):
         super().__init__(config)
@@ -73,4 +73,5 @@ class BestOf(PairedMetric):
     def values(self, made: UInt8[Tensor, "K B C H W"], true: Pixels, observation: Observation) -> Float64[Tensor, " B"]:
         """One an image."""
         found = torch.stack([self.metric.values(answer, true, observation) for answer in made])
-        return found.amin(0) if self.better == "lower" else found.amax(0)
+        best = {"lower": found, "higher": -found, "zero": found.abs()}[self.better].argmin(0)
+        return found.gather(0, best[None])[0]

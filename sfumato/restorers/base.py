@@ -18,6 +18,22 @@ from sfumato.kinds import Kind
 from sfumato.streams import Rngs
 from sfumato.tasks.base import Observation, Operator
 
+ROUNDS = 20  # of project and clamp; block means agree to about 1e-3 of the range after them, masks after one
+
+
+def agree(x: Images, observation: Observation) -> Images:
+    """Bring x into the range [-1, 1] and into agreement with the measurement, by projecting on each in turn.
+
+    Clamping can break what the projection x + A+ (y - A x) made right, except for masks; both sets are convex, so the
+    alternation converges to their intersection (Bauschke and Borwein, 1996, On projection algorithms).
+    """
+    for _ in range(ROUNDS):
+        projected = observation.project(x)
+        x = projected.clamp(-1.0, 1.0)
+        if torch.equal(x, projected):
+            break
+    return x
+
 
 class Restorer(Kind, ABC, root=True):
     """Answers an observation; it never sees the true image."""
@@ -104,6 +120,6 @@ class Enlarger(Restorer, abstract=True):
         """y at full size."""
 
     def restore(self, observation: Observation, *, rng: Rngs) -> Images:
-        """Enlarge all pictures at once."""
+        """Enlarge all pictures at once; what was measured is kept, as in learned answers."""
         self.check(observation)
-        return self.enlarge(observation.y, observation.operator.size).clamp(-1.0, 1.0)
+        return agree(self.enlarge(observation.y, observation.operator.size), observation)

@@ -4,31 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from sfumato.config import Strict
 from sfumato.families.base import Family
 from sfumato.images import Images
-from sfumato.restorers.base import Restorer
+from sfumato.restorers.base import Restorer, agree
 from sfumato.streams import Rngs
 from sfumato.tasks.base import Observation
-
-ROUNDS = 20  # of project and clamp; block means agree to about 1e-3 of the range after them, masks after one
-
-
-def agree(x: Images, observation: Observation) -> Images:
-    """Bring x into the range [-1, 1] and into agreement with the measurement, by projecting on each in turn.
-
-    Clamping can break what the projection x + A+ (y - A x) made right, except for masks; both sets are convex, so the
-    alternation converges to their intersection (Bauschke and Borwein, 1996, On projection algorithms).
-    """
-    for _ in range(ROUNDS):
-        projected = observation.project(x)
-        x = projected.clamp(-1.0, 1.0)
-        if torch.equal(x, projected):
-            break
-    return x
 
 
 class Conditional(Restorer):

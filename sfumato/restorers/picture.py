@@ -14,7 +14,7 @@ from sfumato.data.mask_files import mask_levels, seems_inverted
 from sfumato.errors import CapabilityError, DataError, ShapeError, WeightsError
 from sfumato.images import LARGEST, open_picture, to_float, to_uint8
 from sfumato.kinds import build, find, parse
-from sfumato.restorers.base import Filler, Restorer
+from sfumato.restorers.base import Enlarger, Filler, Restorer
 from sfumato.restorers.conditional import Conditional
 from sfumato.restorers.original import Original, read_original, write_restored
 from sfumato.restorers.windows import fill_by_windows
@@ -176,7 +176,11 @@ def _restored(
             raise DataError(f"nothing of {called} can be seen outside the hole, so nothing is known")
         made, more = _filled(pixels, unknown, restorer, run, called, seed)
         return Restored(_as_given(made, given), [*warnings, *more], hole)
-    made = _answer(pixels, operator, noise, restorer, seed)
+    if isinstance(restorer, Enlarger):  # how a person's small picture came about nobody knows, so nothing is imposed
+        restorer.check(Observation(torch.empty(0), operator, operator.known))
+        made = to_uint8(restorer.enlarge(to_float(pixels[None]), operator.size))[0]
+    else:
+        made = _answer(pixels, operator, noise, restorer, seed)
     return Restored(made if operator.mixes and grey else _as_given(made, given), [])
 
 

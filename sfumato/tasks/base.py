@@ -21,7 +21,7 @@ from sfumato.config import Strict
 from sfumato.data.base import DataSpec
 from sfumato.data.pictures import Places
 from sfumato.errors import CapabilityError, DataError, ShapeError
-from sfumato.images import Images, Known, Size
+from sfumato.images import Images, Known, Size, to_float, to_uint8
 from sfumato.kinds import Kind
 from sfumato.maths.linear import conjugate_gradients
 from sfumato.streams import Rngs, normals
@@ -215,7 +215,7 @@ def region_weight(known: Known, region: Region) -> Known:
 class Task(Kind, ABC, root=True):
     """A law of degradation: `operator` draws A, `observe` applies it.
 
-    `region` (where a loss looks) and `noise` (its standard deviation) are read from settings of these names.
+    `region` (where a loss looks), `noise` (its standard deviation) and `rounded` are read from settings of these names.
     """
 
     conditional: ClassVar[bool] = True
@@ -226,11 +226,14 @@ class Task(Kind, ABC, root=True):
     """Where a loss looks."""
     noise: float = 0.0
     """Standard deviation of the noise that is added to A x."""
+    rounded: bool = False
+    """Whether A x is rounded to 8 bits."""
 
     def __init__(self, config: Strict):
         self.config: Any = config
         self.region = getattr(config, "region", self.region)
         self.noise = getattr(config, "noise", self.noise)
+        self.rounded = getattr(config, "rounded", self.rounded)
 
     @property
     def name(self) -> str:
@@ -260,6 +263,8 @@ class Task(Kind, ABC, root=True):
                 raise ShapeError(f"inputs of shape {given} are paired with images of shape {wanted}; make them agree")
             return Observation(inputs, operator, weight)
         y = operator.forward(x)
+        if self.rounded:
+            y = to_float(to_uint8(y))
         if self.noise > 0:
             y = y + self.noise * normals(rngs, *y.shape).to(x.device)
         return Observation(y, operator, weight, self.noise)

@@ -27,6 +27,8 @@ class SuperResolution(Task):
         """How many times smaller y is: 2 or 4 as a rule."""
         law: Literal["block_mean", "bicubic"] = "block_mean"
         """How y is made: the mean of blocks, or an antialiased cubic."""
+        rounded: bool = False
+        """Round y to 8 bits, as a thumbnail in a file is."""
         preview: Literal["bilinear", "pinv"] = "bilinear"
         """How y is enlarged for the network: bilinear as in paper 000, or the pseudo-inverse A+."""
 
@@ -36,7 +38,7 @@ class SuperResolution(Task):
     def name(self) -> str:
         """super_resolution-x4, so that a study can hold several scales."""
         law = "" if self.config.law == "block_mean" else f"-{self.config.law}"
-        return f"super_resolution-x{self.config.scale}{law}"
+        return f"super_resolution-x{self.config.scale}{law}{'-8bit' if self.config.rounded else ''}"
 
     def check(self, spec: DataSpec) -> None:
         """Raises: ConfigError: the size is not a multiple of the scale."""

@@ -63,8 +63,7 @@ def check_metric(kind: str | Strict) -> None:
         scores = [some[0] for some in every]
         if not config.owner.truth_is_best:
             continue
-        sign = 1.0 if scores[0].better == "lower" else -1.0
-        values = [sign * score.value for score in scores]
+        values = [score.loss() for score in scores]
         text = ", ".join(f"{score.value:.4g}" for score in scores)
         require(values == sorted(values), f"{name}: truth and rising noise score {text}; {scores[0].better} is better")
         require(values[0] < values[-1], f"{name}: heavy noise scores as well as the truth ({text})")
