@@ -207,7 +207,8 @@ def _p(gap: float, error: Sequence[Component]) -> float:
 def _verdict(first: Figures, second: Figures, *, sure: bool) -> str:
     if first.diverged or second.diverged:
         return WITHHELD
-    if not sure:
+    opposite = first.scores[0].better == "zero" and first.value * second.value < 0
+    if not sure or opposite:  # above and below what is right by as much is no better
         return OPEN
     good = first.loss < second.loss
     if first.repeated and second.repeated:
