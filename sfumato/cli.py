@@ -50,7 +50,9 @@ def options(
 @app.command()
 def train(
     family: Annotated[str | None, typer.Argument(help="wgan, ddpm ... (see `sfumato kinds family`).")] = None,
-    data: Annotated[str, typer.Option(help="Where the images come from (see `sfumato kinds source`).")] = "digits",
+    data: Annotated[
+        str, typer.Option(help="A folder of pictures, an .npz file, or a source (see `sfumato kinds source`).")
+    ] = "digits",
     task: Annotated[
         list[str] | None,
         typer.Option(help="generation, inpainting, denoising ... (see `sfumato kinds task`); may be repeated."),
@@ -78,10 +80,15 @@ def train(
     Example: sfumato train ddpm --data digits --task inpainting --images 50000 --out runs/filler
     """
     from sfumato import display
+    from sfumato.data.base import Source
+    from sfumato.kinds import build, discover
     from sfumato.training import logs, processes
-    from sfumato.training.run import read_run
+    from sfumato.training.plan import promise
+    from sfumato.training.run import is_finished, read_run
     from sfumato.training.run import train as train_run
 
+    if data in discover(Source) and Path(data).is_dir():
+        display.say(f"--data {data} is the source of this name; for the folder write ./{data}", warning=True)
     run = read_run(config, family, data, task or ["generation"], images, seed, settings or [], start)
     processes.join(device)
     if dry_run:
@@ -89,9 +96,12 @@ def train(
 
         display.say(plan(run, device=device))
         return
+    images_of = None if is_finished(out) else build(run.data).load()
+    if processes.rank() == 0 and images_of is not None:
+        display.say(promise(run, images_of), log=True)
     with display.training_bar(str(run.family.kind), run.budget.images) as watch:
         watch = logs.tensorboard(out / ".tensorboard", watch) if tensorboard else watch
-        trained = train_run(run, out, device=device, watch=watch)
+        trained = train_run(run, out, device=device, data=images_of, watch=watch)
     if processes.rank() == 0:
         display.console.print((out / "card.md").read_text(), soft_wrap=True)
         display.console.print(
@@ -332,7 +342,13 @@ def main(arguments: list[str] | None = None) -> None:
         ):  # a usage error; typer carries its own click, whose classes have no public name
             _fail(f"{error.format_message()} (see `sfumato --help`)", 2, arguments)
         if "memory" not in str(error) or not isinstance(error, RuntimeError):
-            raise
+            told = f"{type(error).__name__}: {error}"
+            _fail(
+                f"a fault of sfumato itself ({told}); please report it with what `sfumato --debug ...` says",
+                1,
+                arguments,
+                error,
+            )
         # torch has no class of its own for a CPU that cannot allocate
         _fail(f"out of memory ({str(error).splitlines()[0]}); lower budget.batch, batch or width", 2, arguments)
     if code == 130:  # and newer ones
@@ -340,9 +356,10 @@ def main(arguments: list[str] | None = None) -> None:
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
-def _fail(error: Any, code: int, arguments: list[str]) -> NoReturn:
-    if "--debug" in arguments and isinstance(error, BaseException):
-        raise error
+def _fail(error: Any, code: int, arguments: list[str], cause: BaseException | None = None) -> NoReturn:
+    cause = error if isinstance(error, BaseException) else cause
+    if "--debug" in arguments and cause is not None:
+        raise cause
     text = " ".join(str(error).split()) or type(error).__name__
     text = "".join(
         character if character.isprintable() else "?" for character in text

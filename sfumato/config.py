@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sfumato.errors import ConfigError, DataError
+from sfumato.errors import ConfigError, DataError, shortened
 
 S = TypeVar("S", bound="Strict")
 
@@ -63,6 +63,7 @@ def _first_line(error: ValidationError) -> str:
         shown = repr(first.get("input"))
         if first["loc"]:
             message = f"{message} (got {shown if len(shown) < 80 else shown[:77] + '...'})"
+    message = message if len(message) <= 600 else message[:597] + "..."
     return f"{path}: {message}" + (f"; and {len(rest)} more" if rest else "")
 
 
@@ -99,7 +100,7 @@ def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, An
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals or not path.strip():
-            raise ConfigError(f"--set {setting!r}: write path=value, as in budget.images=2000")
+            raise ConfigError(f"--set {shortened(setting)}: write path=value, as in budget.images=2000")
         *parents, last = path.strip().split(".")
         place: Any = result
         for name in parents:
@@ -109,7 +110,7 @@ def override(values: Mapping[str, Any], settings: Iterable[str]) -> dict[str, An
         elif isinstance(place, dict):
             place[last] = _value(text)
         else:
-            raise ConfigError(f"--set {setting!r}: {parents[-1]!r} is {place!r}, not a table")
+            raise ConfigError(f"--set {shortened(setting)}: {parents[-1]!r} is {shortened(place)}, not a table")
     return result
 
 
@@ -120,7 +121,7 @@ def _step(place: Any, name: str, setting: str) -> Any:
     elif isinstance(place, dict):
         place.setdefault(name, {})
     else:
-        raise ConfigError(f"--set {setting!r}: cannot go into {name!r}, which lies below a plain value")
+        raise ConfigError(f"--set {shortened(setting)}: cannot go into {name!r}, which lies below a plain value")
     if isinstance(place[key], str):
         place[key] = {"kind": place[key]}  # `data = "digits"` is short for a table, so a path may go on into it
     return place[key]
@@ -129,7 +130,7 @@ def _step(place: Any, name: str, setting: str) -> Any:
 def _index(place: list[Any], name: str, setting: str) -> int:
     if not name.isdecimal() or int(name) >= len(place):
         raise ConfigError(
-            f"--set {setting!r}: {name!r} is not an index of a list of {len(place)}; use 0 to {len(place) - 1}"
+            f"--set {shortened(setting)}: {name!r} is not an index of a list of {len(place)}; use 0 to {len(place) - 1}"
         )
     return int(name)
 

@@ -18,7 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from sfumato.errors import printable
@@ -34,9 +34,11 @@ console = Console(markup=False, emoji=False, highlight=False)
 errors = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
 
-def say(line: object, *, warning: bool = False) -> None:
-    """Print one line as it is; a warning on stderr."""
-    if warning:
+def say(line: object, *, warning: bool = False, log: bool = False) -> None:
+    """Print one line as it is; a warning, and what is only a log, on stderr."""
+    if log:
+        errors.print(printable(line), soft_wrap=True)
+    elif warning:
         errors.print(f"warning: {printable(line)}", style="yellow", soft_wrap=True)
     else:
         console.print(printable(line), soft_wrap=True)
@@ -44,13 +46,21 @@ def say(line: object, *, warning: bool = False) -> None:
 
 def _bars() -> Progress:
     return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
+        TextColumn(
+            "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=34)
+        ),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="dim", markup=False),
+        TextColumn(
+            "{task.fields[note]}",
+            style="dim",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        ),
         console=errors,
+        expand=True,
     )
 
 
@@ -58,11 +68,18 @@ def _bars() -> Progress:
 def training_bar(name: str, images: int) -> Iterator[Callable[[Ledger, Mapping[str, float]], None]]:
     """A bar of images consumed, with the losses beside it; yields what a Trainer calls as `watch`."""
     with _bars() as bars:
-        bar = bars.add_task(name, total=images, note="")
+        bar, told = bars.add_task(name, total=images, note=""), 0
 
         def watch(ledger: Ledger, terms: Mapping[str, float]) -> None:
+            nonlocal told
             note = "  ".join(f"{key} {value:.3g}" for key, value in terms.items())
             bars.update(bar, completed=min(ledger.images, images), note=note)
+            tenth = 10 * ledger.images // images
+            if not errors.is_terminal and tenth > told:  # a log file has no bars, but wants to know
+                told = tenth
+                left = ledger.seconds * max(images / ledger.images - 1, 0)
+                done = f"{min(ledger.images, images):,} of {images:,} images"
+                say(f"{name}: {done}, {ledger.seconds:.0f} s, {left:.0f} s left  {note}", log=True)
 
         yield watch
 

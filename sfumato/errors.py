@@ -37,6 +37,17 @@ class Interrupted(SfumatoError):
     """The user pressed Ctrl-C; what was finished is on disk and the same command goes on from there."""
 
 
+def shortened(value: object, most: int = 200) -> str:
+    """A value as a message repeats it: on one line, and at most so many characters of it.
+
+    Example:
+        >>> shortened("a" * 500, 8)
+        "'aaa..."
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= most else text[: most - 4] + "..."
+
+
 def printable(text: object) -> str:
     """A text without the characters that move a terminal's cursor or cannot be written.
 

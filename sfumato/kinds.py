@@ -11,6 +11,7 @@ import os
 import pkgutil
 import sys
 import warnings
+from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, TypeVar
@@ -18,7 +19,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import PlainValidator, model_validator
 
 from sfumato.config import Strict
-from sfumato.errors import ConfigError
+from sfumato.errors import ConfigError, shortened
 
 K = TypeVar("K", bound="Kind")
 
@@ -107,8 +108,11 @@ def find(root: type[Kind], name: str) -> type[Kind]:
     if name not in kinds:
         discover(root)
     if name not in kinds:
-        known = ", ".join(sorted(kinds))
-        raise ConfigError(f"unknown {root.__name__.lower()} kind {name!r}; known: {known}")
+        near = get_close_matches(name, kinds, 1, 0.6)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ConfigError(
+            f"unknown {root.__name__.lower()} kind {shortened(name)}{meant}; known: {', '.join(sorted(kinds))}"
+        )
     return kinds[name]
 
 
@@ -127,7 +131,7 @@ def parse(root: type[Kind], value: object, default: str | None = None) -> Strict
     if isinstance(value, dict) and "kind" not in value and default is not None:
         value = {"kind": default, **value}
     if not isinstance(value, dict) or "kind" not in value:
-        raise ConfigError(f"a {root.__name__.lower()} is a name or a table with a key `kind`; got {value!r}")
+        raise ConfigError(f"a {root.__name__.lower()} is a name or a table with a key `kind`; got {shortened(value)}")
     return find(root, str(value["kind"])).Config.model_validate(value)
 
 
@@ -145,7 +149,7 @@ def import_plugins(names: Any) -> None:
     Raises: ConfigError: not a list of names, or one of them cannot be imported.
     """
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"plugins is a list of module names, as in ['my.model']; got {names!r}")
+        raise ConfigError(f"plugins is a list of module names, as in ['my.model']; got {shortened(names)}")
     for name in names:
         here = os.getcwd()
         sys.path.append(here)

@@ -25,14 +25,12 @@ from torch import Tensor
 
 from sfumato import config as settings
 from sfumato.config import Strict
-from sfumato.data.base import Dataset, DataSpec, Source, SourceConfig
+from sfumato.data.base import Dataset, DataSpec, SourceConfig, source_of
 from sfumato.data.memory import in_memory, record
 from sfumato.data.npz import channels_first
 from sfumato.errors import ConfigError, DataError, Interrupted
 from sfumato.families.base import Family
-from sfumato.files import at_home
 from sfumato.images import PEAK, Pixels
-from sfumato.kinds import discover
 from sfumato.restorers.picture import restore_picture
 from sfumato.studies.evaluate import evaluate_run
 from sfumato.studies.results import Result
@@ -288,11 +286,8 @@ def dataset(data: Any) -> tuple[Any, Dataset | None]:
     """
     if isinstance(data, SourceConfig | dict):
         return data, None
-    if isinstance(data, Path) or (isinstance(data, str) and data not in discover(Source) and Path(data).exists()):
-        path = at_home(data).absolute()
-        return {"kind": "npz" if path.suffix in (".npz", ".npy") else "folder", "path": str(path)}, None
-    if isinstance(data, str):
-        return data, None
+    if isinstance(data, str | Path):
+        return source_of(str(data)), None
     if not isinstance(data, Dataset):
         images, labels = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
         if not isinstance(images, Tensor | np.ndarray):

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from sfumato.config import Strict
 from sfumato.data.pictures import Pictures, Places, everything, pictures_of, some
-from sfumato.errors import ConfigError, DataError
+from sfumato.errors import ConfigError, DataError, shortened
+from sfumato.files import at_home
 from sfumato.images import Pixels, Size
-from sfumato.kinds import Kind
+from sfumato.kinds import Kind, discover
 from sfumato.streams import stream
 
 Side = Annotated[int, Field(ge=1, le=65_536, strict=True)]
@@ -122,6 +123,23 @@ class Dataset:
     def class_name(self, label: int) -> str:
         """What a label stands for, else its number."""
         return self.class_names[label] if label < len(self.class_names) else str(label)
+
+
+def source_of(text: str) -> Any:
+    """The settings of a source from its name, or from the path of a folder, .npz or .npy file.
+
+    Raises: ConfigError: a path where nothing is.
+    """
+    if text in discover(Source):
+        return text
+    path = at_home(text)
+    if path.exists() or path.suffix in (".npz", ".npy"):
+        return {"kind": "npz" if path.suffix in (".npz", ".npy") else "folder", "path": str(path.absolute())}
+    if "/" in text or "\\" in text or path.suffix:
+        raise ConfigError(
+            f"--data {shortened(text)}: nothing is there; give a folder of pictures, an .npz file or a source"
+        )
+    return text
 
 
 class SourceConfig(Strict):

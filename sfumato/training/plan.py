@@ -12,6 +12,8 @@ from statistics import median
 from sfumato.data.base import Dataset
 from sfumato.errors import DivergedError
 from sfumato.families.base import Stage, parameter_count
+from sfumato.kinds import build
+from sfumato.streams import stream
 from sfumato.training import processes
 from sfumato.training.batches import Batches
 from sfumato.training.ledger import Ledger, peak_bytes
@@ -52,6 +54,29 @@ class Plan:
             f"about {length} for {self.images:,} images ({self.images / max(self.seconds, 1e-9):,.0f} a second in "
             f"{self.precision} on {self.device}), {self.peak_bytes / 2**30:.2f} GiB of memory, {self.flops:.2g} operations"
         )
+
+
+def promise(config: RunConfig, data: Dataset) -> str:
+    """What a training will use, and what its model will be able to do, in a sentence or two."""
+    rows, columns = data.size
+    tasks = [build(task) for task in config.tasks]
+    able = []
+    for task in tasks:
+        operator = task.operator(stream(0, "mask"), 1, data.size)
+        if not task.conditional:
+            able.append("draw new images (sfumato sample)")
+        elif operator.hides:
+            able.append(f"fill holes ({task.name}; sfumato restore --mask)")
+        elif operator.shrinks:
+            able.append(f"enlarge ({task.name}; sfumato restore --scale)")
+        else:
+            able.append(f"undo {task.name} (sfumato restore)")
+    passes = config.budget.images / len(data.train)
+    return (
+        f"{len(data.train):,} training images of {rows} x {columns} x {data.spec.channels} from {data.name} "
+        f"({len(data.validation):,} validate, {len(data.test):,} test); {config.budget.images:,} images are {passes:.3g} "
+        f"passes. The model will {', '.join(able)}."
+    )
 
 
 class Rehearsal(Trainer):

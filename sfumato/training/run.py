@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sfumato import config as settings
 from sfumato.config import Strict
-from sfumato.data.base import Dataset, DataSpec, Source
+from sfumato.data.base import Dataset, DataSpec, Source, source_of
 from sfumato.errors import ConfigError, WeightsError
 from sfumato.families.base import Family
 from sfumato.files import write_atomic
@@ -210,7 +210,7 @@ def read_run(
         values = settings.read(path)
     elif family is not None or start is not None:
         named = family if family is not None else json.loads(skeleton(Path(start or "")).config.family.to_json())
-        values = {"data": data, "tasks": tasks, "family": named, "seed": seed}
+        values = {"data": source_of(data), "tasks": tasks, "family": named, "seed": seed}
     else:
         raise ConfigError(
             "name a family, as in `sfumato train ddpm`, or give --config; `sfumato kinds family` lists them"
