@@ -14,12 +14,13 @@ from sfumato.errors import CapabilityError, DataError, ShapeError, counted
 from sfumato.evaluation.evaluate import measure, prepared, sample_of
 from sfumato.evaluation.explain import explain as explain_evaluations
 from sfumato.evaluation.gallery import build_gallery
-from sfumato.evaluation.request import Request, metric, read_evaluation
+from sfumato.evaluation.request import Request, official, read_evaluation
 from sfumato.evaluation.sources import find
 from sfumato.evaluation.statistics import save_statistics
 from sfumato.features import extractor
 from sfumato.files import write_atomic
 from sfumato.reports.evaluation import build_page
+from sfumato.reports.report import build_report
 from sfumato.restorers.folder import matched
 from sfumato.restorers.picture import restore_file, restorer_of
 from sfumato.studies import evaluate as runs
@@ -27,10 +28,15 @@ from sfumato.training import processes
 
 
 def evaluate_run(folder: Path, metrics: str, test: int | None, json_out: Path | None, device: str) -> None:
-    """Measure a run on the test images of its own data, by the restorations it was trained for."""
-    chosen = [metric(name.strip()) for name in metrics.split(",") if name.strip()]
-    results = runs.evaluate_run(folder, chosen, test, device=device)
+    """Measure a run on the test images of its own data, by what it was trained for, beside the classical methods."""
+    chosen = [official(name.strip()) for name in metrics.split(",") if name.strip()]
+    results = runs.evaluate_run(folder, chosen, test, device=device, baselines=True)
     display.show(results)
+    scores = {score.label: score for result in results for score in result.scores.values()}
+    n = max((score.n for score in scores.values()), default=0)
+    units = ", ".join(f"{label} ({score.unit})" for label, score in scores.items())
+    display.say(f"on {n:,} test images; {units}")
+    display.say(f"page: {build_report(folder / 'evaluation')}")
     if json_out is not None:
         write_atomic(json_out, "[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]\n")
 

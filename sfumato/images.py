@@ -98,7 +98,7 @@ def from_pil(picture: Image.Image, channels: Literal[1, 3] | int = 3) -> UInt8[T
 def upright(picture: Image.Image) -> Image.Image:
     """The picture turned as its EXIF says; malformed EXIF turns nothing and is dropped."""
     try:
-        return ImageOps.exif_transpose(picture)
+        return ImageOps.exif_transpose(picture) if picture.getexif().get(ORIENTATION, 1) != 1 else picture
     except Exception:  # whatever a broken block makes of Pillow's TIFF reader
         picture = picture.copy()
         picture.info.pop("exif", None)
@@ -173,7 +173,7 @@ def opened(content: bytes, path: str) -> Opened:
             picture.load()
             told = _peculiar(picture, content, path, file_format, frames)
             lossy = file_format == "JPEG" or (file_format == "WEBP" and b"VP8 " in content[:4096])
-            return Opened(picture.copy(), file_format, lossy, told, _exif(picture))
+            return Opened(picture, file_format, lossy, told, _exif(picture))  # loaded, so it outlives the file
     except DataError:
         raise
     except Image.DecompressionBombError as error:

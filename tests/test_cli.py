@@ -132,7 +132,10 @@ def test_evaluate(filler: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     text = capsys.readouterr().out
     assert "inpainting" in text and "super_resolution-x2" in text and "L1" in text
     scores = json.loads(out.read_text())
-    assert [result["task"] for result in scores] == ["inpainting", "super_resolution-x2"]
+    assert [r["task"] for r in scores if r["method"] == "ddpm"] == ["inpainting", "super_resolution-x2"]
+    methods = {result["method"] for result in scores}
+    assert {"ddpm", "Gaussian (mean)", "Telea", "Biharmonic", "Mean fill", "Bicubic", "Nearest"} <= methods
+    assert "on 6 test images" in text and "L1 (levels of 255)" in text and (filler / "evaluation/report.html").is_file()
     assert all(set(result["scores"]) == {"L1", "SSIM", "|Ax-y|"} for result in scores)
     assert all(score["n"] == 6 and score["card"] for result in scores for score in result["scores"].values())
 

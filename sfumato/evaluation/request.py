@@ -55,6 +55,21 @@ def metric(name: object) -> Strict:
         raise
 
 
+OFFICIAL = ("fid", "fid-infinity", "kid", "is")
+
+
+def official(name: str) -> Strict:
+    """The settings of a metric by the name that people type; fid, kid and is mean the 2015 graph's features, as everywhere.
+
+    Example:
+        >>> official("fid").features.kind, official("fd").features.kind
+        ('inception', 'lite0')
+    """
+    if name.lower() not in OFFICIAL:
+        return metric(name)
+    return metric({"kind": SHORT[name.lower()], "features": "inception"})
+
+
 class Request(Strict):
     """What to measure: two sets of images, on which features, with which metrics, how many, and how prepared."""
 

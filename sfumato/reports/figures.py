@@ -40,6 +40,7 @@ def quality_against_cost(results: Sequence[Result], task: str, column: Score, me
     """Three small plots of one metric against the three costs; free methods stand at the left edge."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     figure = Figure(figsize=(10.5, 3.0), layout="constrained")
     FigureCanvasSVG(figure)
@@ -64,6 +65,8 @@ def quality_against_cost(results: Sequence[Result], task: str, column: Score, me
                 label=plain(method),
             )
         axes.set_xscale("symlog", linthresh={"seconds": 1.0, "milliseconds": 0.01, "parameters": 10_000.0}[cost.key])
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(cost.label)
         if panel == 0:
             better = "nearer to 0" if column.better == "zero" else column.better
@@ -132,6 +135,19 @@ def distance_against_n(score: Score) -> str:
     return svg(figure)
 
 
+def short(value: float) -> str:
+    """A tick's number.
+
+    Example:
+        >>> short(0.0), short(0.01), short(250.0), short(10_000), short(3e6)
+        ('0', '0.01', '250', '10k', '3M')
+    """
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
 def plain(name: str) -> str:
     """A name that a legend shows as it is: one that begins with _ would be left out."""
     return f"\u200b{name}" if name.startswith("_") else name
@@ -143,7 +159,7 @@ def svg(figure: object) -> str:
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):  # type: ignore[attr-defined]
-        text.set_parse_math(False)  # names may hold dollars
+        text.set_parse_math(False)  # names may hold dollars; ticks have formatters of their own
     out = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "sfumato"}):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})  # type: ignore[attr-defined]

@@ -36,8 +36,10 @@ class Entry:
         if self.summary.low is None or self.summary.high is None:
             return ""
         half = self.summary.high - self.summary.value
+        if half == 0:
+            return ""
         shown = number(half, self.summary.value)
-        return shown if float(shown) > 0 or half == 0 else f"{half:.1g}"
+        return shown if float(shown) > 0 else f"{half:.1g}"
 
 
 @dataclass(frozen=True)

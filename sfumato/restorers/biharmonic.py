@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -11,6 +13,27 @@ from sfumato.config import Strict
 from sfumato.errors import CapabilityError
 from sfumato.images import PEAK
 from sfumato.restorers.base import Filler
+
+A_PIXEL = 5600  # bytes a pixel of the hole that the factorised system was seen to take
+MOST = 2 << 30  # bytes; a larger hole takes minutes too
+
+
+def free_memory() -> int:
+    """Bytes that this process may still allocate, by the system and by its own limits; much where nobody says."""
+    free = 1 << 62
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            free = max(limit - pages * resource.getpagesize(), 0)
+    except (ImportError, OSError, ValueError):  # another system
+        pass
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = min(free, int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024)
+    return free
 
 
 class Biharmonic(Filler):
@@ -23,6 +46,15 @@ class Biharmonic(Filler):
     class Config(Strict):
         kind: Literal["biharmonic"] = "biharmonic"
 
+    def fits(self, unknown: int) -> None:
+        """Raises: CapabilityError: the linear system of so many pixels needs more memory than there is."""
+        need, free = A_PIXEL * unknown, min(free_memory(), MOST)
+        if need > free:
+            raise CapabilityError(
+                f"biharmonic needs about {need / 2**20:,.0f} MiB to fill {unknown:,} pixels, and {free / 2**20:,.0f} MiB may "
+                "be used; fill a smaller hole, make the picture smaller, or use telea"
+            )
+
     def fill(self, picture: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """One picture; scikit-image's mask is True where a pixel is *unknown*, as `hole` is."""
         try:
@@ -31,5 +63,6 @@ class Biharmonic(Filler):
             raise CapabilityError(
                 "biharmonic needs scikit-image, which is missing; pip install 'sfumato[classical]'"
             ) from None
+        self.fits(int(hole.sum()))
         made = inpaint_biharmonic(picture.astype(np.float64) / PEAK, hole, channel_axis=2)
         return (np.asarray(made) * PEAK).round().clip(0, PEAK).astype(np.uint8)

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from sfumato.errors import DataError
 from sfumato.files import write_atomic
-from sfumato.images import ENDINGS, PEAK, Opened, from_pil, opened, sixteen_bits, upright
+from sfumato.images import ENDINGS, PEAK, from_pil, opened, sixteen_bits, upright
 
 SOLID = int(PEAK)
+ROWS = 256  # of a strip
 QUALITY: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True, "exact": True},
@@ -30,7 +31,6 @@ QUALITY: dict[str, dict[str, Any]] = {
 class Original:
     """What was read: colours as they lie in the file, whatever covers them, and what else the file says."""
 
-    file: Opened
     colours: NDArray[Any]
     """[H, W, C], uint8, or uint16 for 16 bits; C = 1 or 3."""
     alpha: UInt8[np.ndarray, "H W"] | None
@@ -65,7 +65,8 @@ class Original:
         alpha = self.alpha
         if hole is not None:
             where = hole.bool().numpy()
-            new = np.where(where[..., None], new, old)
+            made_there, new = new[where], old.copy()
+            new[where] = made_there
             alpha = None if alpha is None else np.where(where & (alpha == 0), SOLID, alpha).astype(np.uint8)
         elif alpha is not None and alpha.shape != new.shape[:2]:
             size = new.shape[1], new.shape[0]
@@ -114,7 +115,7 @@ def read_original(path: Path | str) -> Original:
         if image.mode == "P":
             warnings.append(f"{path} has a palette; the restored picture has full colours")
         colours = from_pil(image, 1 if image.mode in ("1", "L") else 3).permute(1, 2, 0).numpy()
-    return Original(file, colours, alpha, file.image.mode == "1", keep, warnings)
+    return Original(colours, alpha, file.image.mode == "1", keep, warnings)
 
 
 def write_restored(picture: Image.Image, path: Path, original: Original, hole: Tensor | None = None) -> list[str]:
@@ -136,11 +137,11 @@ def write_restored(picture: Image.Image, path: Path, original: Original, hole: T
     lost, back = [], again.image
     if back.size != picture.size:
         raise DataError(f"{file_format} would change the size of {path.name} to {back.size}; end it in .png")
-    change = _change(picture, back, None if hole is None else ~hole.bool().numpy())
-    if change.max(initial=0) > 0:
+    average, most = _change(picture, back, None if hole is None else ~hole.bool().numpy())
+    if most > 0:
         lost.append(
             f"{file_format} changed the {'kept' if hole is not None else 'restored'} pixels of {path.name} by "
-            f"{change.mean():.2f} levels on average, {change.max():.0f} at most; end it in .png to keep them"
+            f"{average:.2f} levels on average, {most:.0f} at most; end it in .png to keep them"
         )
     if "A" in picture.getbands() and "A" not in back.convert(_full(back)).getbands():
         lost.append(f"{file_format} lost the transparency of {path.name}; end it in .png to keep it")
@@ -157,15 +158,22 @@ def _full(picture: Image.Image) -> str:
     return "RGBA" if picture.mode in ("P", "PA") and "transparency" in picture.info else picture.mode
 
 
-def _change(picture: Image.Image, back: Image.Image, kept: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-    """By how much each kept pixel differs after it was written, in levels of 255."""
+def _change(picture: Image.Image, back: Image.Image, kept: NDArray[np.bool_] | None) -> tuple[float, float]:
+    """By how much kept pixels differ after they were written, on average and at most, in levels of 255."""
 
-    def levels(image: Image.Image) -> NDArray[np.float64]:
+    def levels(image: Image.Image) -> NDArray[Any]:
         if image.mode.startswith("I"):
-            return np.asarray(image).astype(np.float64)[..., None] / 257.0
-        return np.asarray(image.convert("RGB")).astype(np.float64)
+            return np.asarray(image).astype(np.float32)[..., None] / 257.0
+        return np.asarray(image.convert("RGB")).astype(np.int16)
 
-    difference = np.abs(levels(picture) - levels(back)).max(2)
-    if "A" in picture.getbands():  # colours under full transparency are not seen
-        difference = difference * (np.asarray(picture.getchannel("A")) > 0)
-    return difference if kept is None else difference[kept]
+    total, count, most = 0.0, 0, 0.0
+    for top in range(0, picture.height, ROWS):  # a strip at a time, to save memory
+        part = (0, top, picture.width, min(top + ROWS, picture.height))
+        strip = picture.crop(part)
+        change = np.abs(levels(strip) - levels(back.crop(part))).max(2)
+        if "A" in picture.getbands():  # colours under full transparency are not seen
+            change = change * (np.asarray(strip.getchannel("A")) > 0)
+        change = change if kept is None else change[kept[part[1] : part[3]]]
+        total, count = total + float(change.sum()), count + change.size
+        most = max(most, float(change.max(initial=0)))
+    return total / max(count, 1), most

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
@@ -56,13 +55,13 @@ def read_mask(mask: Path | UInt8[Tensor, "H W"], picture: Pixels, invert: bool =
             f"the mask {path} is {grey.shape[1]} x {grey.shape[0]}, the picture {width} x {height} (upright, as its EXIF "
             "says); make them the same size"
         )
-    between = float(((grey > 16) & (grey < 239)).float().mean())
+    between = int(((grey > 16) & (grey < 239)).sum()) / grey.numel()
     if between > 0.01:
         warnings.append(
             f"{between:.0%} of the mask is grey (a JPEG or a soft brush?); from 128 it counts as white; PNG is safest"
         )
     hole = grey < 128 if invert else grey >= 128
-    share = float(hole.float().mean())
+    share = int(hole.sum()) / hole.numel()
     if share == 0:
         small = "its largest value is 1 of 255: multiply it by 255" if int(grey.max()) == 1 else "no white pixel"
         raise DataError(
@@ -142,7 +141,9 @@ def restore_file(
     original: Original = read_original(picture)
     made = _restored(original.pixels, str(picture), original.hidden, model, mask, scale, invert, seed, device)
     image = original.restored(made.pixels, made.hole)
-    return [*original.warnings, *made.warnings, *write_restored(image, out, original, made.hole)]
+    said, hole = [*original.warnings, *made.warnings], made.hole
+    del made  # before it is written and read again: a large picture is there often enough
+    return [*said, *write_restored(image, out, original, hole)]
 
 
 def _restored(
@@ -188,13 +189,12 @@ def _filled(
     pixels: Pixels, hole: Hole, restorer: Restorer, run: Run | None, called: str, seed: int
 ) -> tuple[Pixels, list[str]]:
     """The hole made by whatever the restorer can: in bytes, in one piece, or window by window."""
-    operator = Masking(1.0 - hole.float()[None, None])
     if isinstance(restorer, Filler):  # in 8 bits, a quarter of the memory
-        restorer.check(Observation(torch.empty(0), operator, operator.known))
         picture = pixels.permute(1, 2, 0).contiguous().numpy()
         filled = restorer.fill(picture, hole.numpy()).reshape(picture.shape)
-        filled = np.where(hole.numpy()[..., None], filled, picture)
+        filled[~hole.numpy()] = picture[~hole.numpy()]
         return torch.from_numpy(filled).permute(2, 0, 1), []
+    operator = Masking(1.0 - hole.float()[None, None])
     if run is None or tuple(pixels.shape[1:]) == run.spec.size:
         return _answer(pixels, operator, 0.0, restorer, seed), []
     rows, columns = run.spec.size

@@ -168,3 +168,16 @@ def test_a_filler_refuses_to_enlarge(name: str) -> None:
 def test_an_enlarger_refuses_to_fill(name: str) -> None:
     with pytest.raises(CapabilityError, match="Masking"):
         restored(name, pictures(1, 8), holes(1, 8))
+
+
+def test_biharmonic_refuses_a_hole_that_memory_cannot_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sfumato.restorers import biharmonic
+
+    restorer = build(parse(Restorer, "biharmonic"))
+    picture, hole = np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20), bool)
+    hole[5:15, 5:15] = True
+    monkeypatch.setattr(biharmonic, "free_memory", lambda: 100 * biharmonic.A_PIXEL - 1)
+    with pytest.raises(CapabilityError, match=r"to fill 100 pixels.*or use telea"):
+        restorer.fill(picture, hole)
+    monkeypatch.setattr(biharmonic, "free_memory", lambda: 100 * biharmonic.A_PIXEL)
+    assert restorer.fill(picture, hole).shape == picture.shape
