@@ -83,9 +83,25 @@ class Restorer(Kind, ABC, root=True):
 class Filler(Restorer, abstract=True):
     """A classical in-painter that works picture by picture on uint8 rows x columns x channels."""
 
+    reach: int | None = None
+    """How many pixels around a hole decide what fills it; None where all of the picture does."""
+
     @classmethod
     def answers(cls, operator: Operator) -> bool:
         return operator.hides
+
+    @final
+    def filled(self, picture: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """`fill`, shown no more than what decides: of a large picture with a small hole that is little."""
+        if self.reach is None:
+            return self.fill(picture, hole)
+        lines = [np.flatnonzero(hole.any(1 - axis)) for axis in (0, 1)]
+        place = tuple(slice(max(int(line[0]) - self.reach, 0), int(line[-1]) + self.reach + 1) for line in lines)
+        made = picture.copy()
+        made[place] = self.fill(np.ascontiguousarray(picture[place]), np.ascontiguousarray(hole[place])).reshape(
+            picture[place].shape
+        )
+        return made
 
     @abstractmethod
     def fill(self, picture: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -103,7 +119,7 @@ class Filler(Restorer, abstract=True):
             elif hole.all():
                 made[i] = 128
             else:
-                made[i] = self.fill(picture, hole).reshape(picture.shape)
+                made[i] = self.filled(picture, hole).reshape(picture.shape)
         x = to_float(torch.from_numpy(made).permute(0, 3, 1, 2)).to(observation.y.device)
         return observation.project(x)
 

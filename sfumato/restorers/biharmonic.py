@@ -46,6 +46,8 @@ class Biharmonic(Filler):
     class Config(Strict):
         kind: Literal["biharmonic"] = "biharmonic"
 
+    reach = 8  # the equation looks at two pixels beyond the hole
+
     def fits(self, unknown: int) -> None:
         """Raises: CapabilityError: the linear system of so many pixels needs more memory than there is."""
         need, free = A_PIXEL * unknown, min(free_memory(), MOST)

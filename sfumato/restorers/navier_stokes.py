@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -24,6 +25,11 @@ class NavierStokes(Filler):
         kind: Literal["navier_stokes"] = "navier_stokes"
         radius: float = Field(default=3.0, gt=0.0)
         """How far, in pixels, known neighbours count."""
+
+    @property
+    def reach(self) -> int:  # type: ignore[override]
+        """The radius, and what the gradients there look at."""
+        return math.ceil(self.config.radius) + 4
 
     def fill(self, picture: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """One picture."""

@@ -130,7 +130,9 @@ def write_restored(picture: Image.Image, path: Path, original: Original, hole: T
     buffer = io.BytesIO()
     try:
         picture.save(buffer, format=file_format, **QUALITY.get(file_format, {}), **original.keep)
-        again = opened(buffer.getvalue(), path.name)
+        content = buffer.getvalue()
+        del buffer
+        again = opened(content, path.name)
     except (KeyError, OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path.name} cannot hold this picture ({reason}); end it in .png") from None
@@ -150,7 +152,7 @@ def write_restored(picture: Image.Image, path: Path, original: Original, hole: T
         for key, name in (("icc_profile", "colour profile"), ("exif", "EXIF"), ("dpi", "resolution"))
         if key in original.keep and key not in back.info and not (key == "exif" and again.exif)
     ]
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, content)
     return lost
 
 

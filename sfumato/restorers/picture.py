@@ -191,8 +191,8 @@ def _filled(
     """The hole made by whatever the restorer can: in bytes, in one piece, or window by window."""
     if isinstance(restorer, Filler):  # in 8 bits, a quarter of the memory
         picture = pixels.permute(1, 2, 0).contiguous().numpy()
-        filled = restorer.fill(picture, hole.numpy()).reshape(picture.shape)
-        filled[~hole.numpy()] = picture[~hole.numpy()]
+        filled = restorer.filled(picture, hole.numpy()).reshape(picture.shape)
+        np.copyto(filled, picture, where=~hole.numpy()[..., None])
         return torch.from_numpy(filled).permute(2, 0, 1), []
     operator = Masking(1.0 - hole.float()[None, None])
     if run is None or tuple(pixels.shape[1:]) == run.spec.size:

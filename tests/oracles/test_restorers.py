@@ -181,3 +181,16 @@ def test_biharmonic_refuses_a_hole_that_memory_cannot_hold(monkeypatch: pytest.M
         restorer.fill(picture, hole)
     monkeypatch.setattr(biharmonic, "free_memory", lambda: 100 * biharmonic.A_PIXEL)
     assert restorer.fill(picture, hole).shape == picture.shape
+
+
+@pytest.mark.parametrize("name", ["telea", "navier_stokes", "biharmonic", "mean_fill"])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_lies_beyond_reach_decides_nothing(name: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    picture = rng.integers(0, 256, (60, 70, 3), dtype=np.uint8)
+    hole = np.zeros((60, 70), bool)
+    for _ in range(2):
+        top, left = rng.integers(0, 50), rng.integers(20, 40)
+        hole[top : top + rng.integers(1, 12), left : left + rng.integers(1, 12)] = True
+    restorer = build(parse(Restorer, name))
+    np.testing.assert_array_equal(restorer.filled(picture, hole), restorer.fill(picture, hole).reshape(picture.shape))
