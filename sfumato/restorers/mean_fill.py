@@ -20,5 +20,6 @@ class MeanFill(Filler):
     def fill(self, picture: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """One picture."""
         made = picture.copy()
-        made[hole] = picture[~hole].mean(axis=0).round().astype(np.uint8)
+        known = picture.sum((0, 1), dtype=np.int64) - picture[hole].sum(0, dtype=np.int64)  # no copy of all known pixels
+        made[hole] = (known / (hole.size - hole.sum())).round().astype(np.uint8)
         return made
