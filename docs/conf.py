@@ -5,6 +5,7 @@ from typing import Any
 
 import typer
 
+import sfumato
 from sfumato.cli import app as command_line
 
 project = "sfumato"
@@ -42,12 +43,45 @@ def write_commands() -> None:
         place.write_text(text)
 
 
+def write_reference() -> None:
+    """The API reference: a page for each package, every public module on it."""
+    root = Path(sfumato.__file__).parent
+    packages: dict[str, list[str]] = {"sfumato": []}
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        name = ".".join(("sfumato", *parts)).removesuffix(".__init__")
+        if any(part.startswith("_") and part != "__init__" for part in parts) or name == "sfumato":
+            continue
+        packages.setdefault(f"sfumato.{parts[0]}" if len(parts) > 1 else "sfumato", []).append(name)
+    folder = Path(__file__).with_name("api")
+    folder.mkdir(exist_ok=True)
+    pages = {"index": ["# Reference", "", "```{toctree}", ":maxdepth: 1", "", *packages, "```"]}
+    for package, modules in packages.items():
+        pages[package] = [f"# {package}", ""]
+        for module in modules:
+            title = [f"## {module}", ""] if module != package else []
+            directive = ["```{eval-rst}", f".. automodule:: {module}", "   :members:", "   :show-inheritance:"]
+            pages[package] += [*title, *directive, "   :exclude-members: model_config", "```", ""]
+    for name, lines in pages.items():
+        place, text = folder / f"{name}.md", "\n".join(lines) + "\n"
+        if not place.is_file() or place.read_text() != text:
+            place.write_text(text)
+
+
 def plain_bars(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """|x| in a docstring is a norm, not one of Sphinx's substitutions."""
     lines[:] = [line.replace("|", r"\|") for line in lines]
 
 
+def whole_attributes(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """The first colon in the help of a setting is no type's; Napoleon would take it for one."""
+    if what in ("attribute", "property") and lines:
+        lines[0] = lines[0].replace(": ", r"\: ", 1)
+
+
 def setup(app: Any) -> None:
     """Hook the above into Sphinx."""
     write_commands()
+    write_reference()
+    app.connect("autodoc-process-docstring", whole_attributes, priority=100)
     app.connect("autodoc-process-docstring", plain_bars, priority=900)

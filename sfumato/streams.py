@@ -52,7 +52,7 @@ def device_of(rngs: Rngs) -> torch.device:
 
 
 def uniforms(rngs: Rngs, n: int, *shape: int) -> Tensor:
-    """Uniform numbers in [0, 1) for n images, float32 [n, *shape].
+    """Uniform numbers in [0, 1) for n images, float32 [n, `shape`].
 
     A sequence of generators gives each image its own numbers whatever the batch size (evaluation); a single one draws
     them in one call (training, where a Python loop over images would cost more than the step).
@@ -63,7 +63,7 @@ def uniforms(rngs: Rngs, n: int, *shape: int) -> Tensor:
 
 
 def normals(rngs: Rngs, n: int, *shape: int) -> Tensor:
-    """Standard normal numbers for n images, float32 [n, *shape]; see `uniforms`."""
+    """Standard normal numbers for n images, float32 [n, `shape`]; see `uniforms`."""
     if isinstance(rngs, Generator):
         return torch.randn(n, *shape, generator=rngs, device=rngs.device)
     return torch.stack([torch.randn(*shape, generator=rng, device=rng.device) for rng in _one_each(rngs, n)])
