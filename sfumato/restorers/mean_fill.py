@@ -20,6 +20,7 @@ class MeanFill(Filler):
     def fill(self, picture: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """One picture."""
         made = picture.copy()
-        known = picture.sum((0, 1), dtype=np.int64) - picture[hole].sum(0, dtype=np.int64)  # no copy of all known pixels
+        # Not the mean of picture[~hole], which would copy nearly all of a large picture.
+        known = picture.sum((0, 1), dtype=np.int64) - picture[hole].sum(0, dtype=np.int64)
         made[hole] = (known / (hole.size - hole.sum())).round().astype(np.uint8)
         return made
