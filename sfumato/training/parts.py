@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sfumato.errors import DataError
 
-FOLDER, START, WEIGHTS = "parts", "start", "model.safetensors"
+FOLDER, START, EARLIER, WEIGHTS = "parts", "start", "earlier", "model.safetensors"
 FILES = ("config.json", "spec.json", "ledger.json", "card.md", WEIGHTS)
 
 
@@ -25,22 +25,23 @@ def where(folder: Path | None, name: str, given: Path) -> Path:
     return copy if copy is not None and copy.is_dir() else given
 
 
-def bring(folder: Path, parts: Mapping[str, Path]) -> None:
+def bring(folder: Path, parts: Mapping[str, Path], again: bool = False) -> None:
     """Copy the parts into the run's folder, each whole or not at all.
 
     Raises: DataError: no space or no permission.
     """
     for name, given in parts.items():
         final = folder / FOLDER / name
-        if final.is_dir():
+        if final.is_dir() and not again:
             continue
+        shutil.rmtree(final, ignore_errors=True)
         temporary = final.with_name(f".{name}.{os.getpid()}.tmp")
         try:
             temporary.mkdir(parents=True, exist_ok=True)
             for file in FILES:
                 if (given / file).is_file():
                     shutil.copyfile(given / file, temporary / file)
-            if (given / FOLDER).is_dir():
+            if (given / FOLDER).is_dir() and given != folder:
                 shutil.copytree(given / FOLDER, temporary / FOLDER)
             temporary.rename(final)
         except OSError as error:
@@ -48,6 +49,12 @@ def bring(folder: Path, parts: Mapping[str, Path]) -> None:
             raise DataError(
                 f"cannot copy {given} to {final}: {error}; free some space or choose another folder"
             ) from None
+
+
+def set_aside(folder: Path) -> None:
+    """Keep a finished run's weights, card and ledger as the part `earlier` of its own folder, which is unfinished then."""
+    bring(folder, {EARLIER: folder}, again=True)
+    (folder / "ledger.json").unlink()
 
 
 def settle(folder: Path) -> None:

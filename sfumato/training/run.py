@@ -117,6 +117,10 @@ def train(
     """
     folder = Path(folder)
     place = processes.join(device)
+    if is_finished(folder) and processes.rank() == 0 and grows(folder, config):
+        parts.set_aside(folder)
+        claim(folder, config, free={"budget"})
+    processes.barrier()
     if is_finished(folder):
         claim(folder, config)
         _tidy(folder)  # where the last step of an earlier training was cut off
@@ -135,12 +139,15 @@ def train(
         folder=folder,
         watch=watch,
         start=ready.start,
+        earlier=None if ready.earlier is None else ready.earlier.ledger,
     )
     trainer.run(ready.data.train)
     family, spec = ready.family, ready.family.spec
     run = Run(config, trainer.ledger, family, spec, ready.made_of)
     if processes.rank() == 0:
         told = "" if ready.start is None else adoption(family, list(ready.start), trainer.state.progress.adopted)
+        if ready.earlier is not None:
+            told += f"\n- Went on from {ready.earlier.ledger.images:,} images: averaged weights, new optimisers"
         if snapshots := trainer.state.average.kept():
             checkpoint.save_tensors(snapshots, folder / SNAPSHOTS)
         checkpoint.save_tensors(deployed_state(family), folder / "model.safetensors")
@@ -162,6 +169,8 @@ class Ready:
     family: Family
     start: Mapping[str, Tensor] | None
     """Weights to go on from."""
+    earlier: Run | None = None
+    """The same training with the smaller budget that it had before."""
 
 
 def prepare(config: RunConfig, data: Dataset | None = None, folder: Path | None = None) -> Ready:
@@ -176,7 +185,24 @@ def prepare(config: RunConfig, data: Dataset | None = None, folder: Path | None 
         task.check(spec)
     made_of = {name: load(parts.where(folder, name, path)) for name, path in config.parts.items()}
     family = make_family(config.family, spec, config.seed, made_of)
+    before = None if folder is None else folder / parts.FOLDER / parts.EARLIER
+    if before is not None and (before / parts.WEIGHTS).is_file():
+        earlier = load(before)
+        return Ready(data, tasks, made_of, family, deployed_state(earlier.family), earlier)
     return Ready(data, tasks, made_of, family, started(config, spec, made_of))
+
+
+def grows(folder: Path, config: RunConfig) -> bool:
+    """Whether a finished run is asked for again with a larger budget and nothing else changed, and learns by turns at all.
+
+    It then goes on with its averaged weights and new optimisers; what was spent counts.
+    """
+    there = settings.load(RunConfig, migrated(settings.read(folder / "config.json")), str(folder / "config.json"))
+    more = config.budget.images > there.budget.images
+    same = (
+        there.model_copy(update={"budget": there.budget.model_copy(update={"images": config.budget.images})}) == config
+    )
+    return more and same and config.family.owner.random and not config.parts
 
 
 def _tidy(folder: Path) -> None:

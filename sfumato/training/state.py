@@ -58,6 +58,7 @@ class State:
         folder: Path | None,
         watch: Watch | None,
         start: Mapping[str, Tensor] | None,
+        earlier: Ledger | None = None,
     ):
         self.family = family.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.budget, self.seed, self.device, self.folder, self.watch = budget, seed, device, folder, watch
@@ -66,6 +67,10 @@ class State:
         self.ledger = Ledger(device=device_name(device), processes=processes.world(), precision=precision)
         self.average: Average = build(budget.average, family)
         self.progress = Progress()
+        if earlier is not None:  # a finished training that gets a larger budget
+            spent = ("images", "turns", "flops", "seconds", "peak_bytes")
+            self.ledger = self.ledger.model_copy(update={name: getattr(earlier, name) for name in spent})
+            self.progress.position = earlier.images
         self.losses = Losses()
         self.skipped = 0.0
         """Seconds that were left out of the ledger."""

@@ -33,7 +33,8 @@ class Trainer:
     """Train one family on one task, or on several together.
 
     `folder` is where checkpoints go and where an interrupted training is found again; without one nothing is written.
-    `start` are weights of another run that this one goes on from.
+    `start` are weights of another run that this one goes on from; `earlier` is what was spent before, if that run was this
+    one with a smaller budget.
     """
 
     log_rounds = 20  # rounds between looks at the losses; a look waits for the device
@@ -49,10 +50,11 @@ class Trainer:
         folder: Path | None = None,
         watch: Watch | None = None,
         start: Mapping[str, Tensor] | None = None,
+        earlier: Ledger | None = None,
     ):
         self.tasks = [tasks] if isinstance(tasks, Task) else list(tasks)
         self.family, self.budget, self.device, self.folder = family, budget, torch.device(device), folder
-        self.state = State(family, budget, seed, self.device, folder, watch, start)
+        self.state = State(family, budget, seed, self.device, folder, watch, start, earlier)
 
     @property
     def ledger(self) -> Ledger:

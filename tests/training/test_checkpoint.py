@@ -91,7 +91,7 @@ def test_a_checkpoint_of_another_training(tmp_path: Path, monkeypatch: pytest.Mo
 def test_another_run_in_the_folder(tmp_path: Path) -> None:
     run.train(settings(images=32), tmp_path / "run", device="cpu", data=data())
     with pytest.raises(ConfigError, match="holds another run"):
-        run.train(settings(images=48), tmp_path / "run", device="cpu", data=data())
+        run.train(settings(images=32, batch=8), tmp_path / "run", device="cpu", data=data())
     (tmp_path / "run" / "config.json").write_text("{")
     with pytest.raises((ConfigError, WeightsError), match=r"config\.json"):
         run.train(settings(images=32), tmp_path / "run", device="cpu", data=data())

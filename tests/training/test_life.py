@@ -27,7 +27,7 @@ from sfumato.training.budget import Budget
 from sfumato.training.trainer import Trainer
 
 from .growing import Growing
-from .tiny import data
+from .tiny import data, settings
 
 kinds_of(Family).pop("growing-toy", None)  # a test that wants it puts it back
 
@@ -281,3 +281,19 @@ def test_what_is_fitted_is_charged_published_and_not_done_again(
     again = run.train(settings, tmp_path / "killed", device="cpu", data=data())
     assert again.family.passes == 0 and torch.allclose(again.family.mean, expected, atol=1e-6)  # type: ignore[arg-type]
     assert again.ledger.images == 64
+
+
+def test_a_finished_training_goes_on_with_a_larger_budget(tmp_path: Path) -> None:
+    first = run.train(settings(images=64), tmp_path / "r", device="cpu", data=data())
+    more = run.train(settings(images=160), tmp_path / "r", device="cpu", data=data())
+    assert (first.ledger.images, more.ledger.images, more.ledger.turns) == (64, 160, {"denoiser": 10})
+    assert more.ledger.flops == pytest.approx(2.5 * first.ledger.flops)
+    card = (tmp_path / "r/card.md").read_text()
+    assert "Went on from 64 images: averaged weights, new optimisers" in card and "160 images" in card
+    assert not (tmp_path / "r/parts/earlier/model.safetensors").exists()
+    again = run.train(settings(images=160), tmp_path / "r", device="cpu", data=data())
+    assert again.ledger == more.ledger
+    third = run.train(settings(images=192), tmp_path / "r", device="cpu", data=data())
+    assert third.ledger.images == 192
+    with pytest.raises(ConfigError, match=r"another run \(its config.json differs in budget.images\)"):
+        run.train(settings(images=48), tmp_path / "r", device="cpu", data=data())
