@@ -210,7 +210,7 @@ def predicted(a: Score, b: Score) -> list[str]:
         inside = "within" if gap <= halves else "beyond"
         notes.append(f"the gap of {gap:.3g} is {inside} what chance explains ({halves:.3g}, 95 % of both intervals)")
     lines = a.card.get("infinity"), b.card.get("infinity")
-    if None not in lines and a.card["features"] == b.card["features"] and a.n != b.n and a.n and b.n:
+    if None not in lines and a.card.get("features") == b.card.get("features") and a.n != b.n and a.n and b.n:
         expected = lines[1]["slope"] / b.n - lines[0]["slope"] / a.n  # type: ignore[index]
         endless = " and ".join(f"{line['value']:.3f}" for line in lines)  # type: ignore[index]
         notes.append(f"n = {a.n:,} against {b.n:,} alone should move it by {expected:+.3f}; at infinity: {endless}")

@@ -14,7 +14,7 @@ from torch import Tensor
 from sfumato.config import Strict
 from sfumato.data.imageset import ImageSet, Picture
 from sfumato.evaluation.evaluate import Measured, Sets
-from sfumato.evaluation.pairs import names
+from sfumato.evaluation.pairs import paired
 from sfumato.files import write_atomic
 from sfumato.images import encode, from_pil, grid, to_pil
 from sfumato.maths.neighbours import Nearest, nearest
@@ -137,13 +137,11 @@ def worst_pairs(score: Score, made: ImageSet, real: ImageSet) -> Panel:
     place = [i for i in range(len(made)) if i not in undefined]  # of each value
     losses = torch.tensor([score.loss(value) for value in values.tolist()])
     order = losses.argsort(descending=True)[:SHOWN].tolist()
-    stems = {name: i for i, name in enumerate(names(real))}
-    mine = names(made)
+    made, real, _ = paired(made, real)  # as they were measured
     columns = []
     for turn in order:
         i = place[turn]
-        j = stems.get(mine[i], i) if score.card["paired_by"] == "name" else i
-        columns.append(column([*made.pick([i]), *real.pick([j])], f"{float(values[turn]):.3g}"))
+        columns.append(column([*made.pick([i]), *real.pick([i])], f"{float(values[turn]):.3g}"))
     text = f"Worst first by {score.label}. Top: made. Below: its true image."
     return Panel(title=f"Worst pairs by {score.label}", text=text, columns=columns)
 

@@ -1,0 +1,1 @@
+"""Mutated inputs by the thousand: `pytest -m slow tests/fuzz`."""
