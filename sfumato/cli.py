@@ -113,22 +113,20 @@ def train(
 @app.command()
 def sample(
     run: RunFolder,
-    n: Annotated[int, typer.Option("-n", min=1, max=4096, help="How many images.")] = 16,
-    out: Out = Path("samples.png"),
+    n: Annotated[int, typer.Option("-n", min=1, max=10_000_000, help="How many images.")] = 16,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="A picture of all (.png ...), an .npz file, or a folder of pictures.")
+    ] = Path("samples.png"),
     seed: Annotated[int, typer.Option(help="Another seed draws other images.")] = 0,
     label: Annotated[
         int | None, typer.Option("--class", help="The class to draw, of a model that hears labels.")
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Draw images from a model trained on generation, as one picture."""
-    from sfumato.images import grid, write_picture
-    from sfumato.training.run import load
-    from sfumato.training.sampling import sample_pixels
+    """Draw images from a model trained on generation; image i depends on the seed and i alone, however many are drawn."""
+    from sfumato import commands
 
-    pixels = sample_pixels(load(run, device), n, seed, label)
-    write_picture(grid(pixels, scale=max(1, 64 // pixels.shape[-1])), out)
-    typer.echo(str(out))
+    commands.sample(run, n, out, seed, label, device)
 
 
 @app.command()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from sfumato import config as settings
 from sfumato import display
-from sfumato.errors import CapabilityError, DataError, ShapeError, counted
+from sfumato.data.folder import ENDINGS
+from sfumato.errors import CapabilityError, ConfigError, DataError, ShapeError, counted
 from sfumato.evaluation.evaluate import measure, prepared, sample_of
 from sfumato.evaluation.explain import explain as explain_evaluations
 from sfumato.evaluation.gallery import build_gallery
@@ -19,12 +24,15 @@ from sfumato.evaluation.sources import find
 from sfumato.evaluation.statistics import save_statistics
 from sfumato.features import extractor
 from sfumato.files import write_atomic
+from sfumato.images import grid, write_picture
 from sfumato.reports.evaluation import build_page
 from sfumato.reports.report import build_report
 from sfumato.restorers.folder import matched
 from sfumato.restorers.picture import restore_file, restorer_of
 from sfumato.studies import evaluate as runs
 from sfumato.training import processes
+from sfumato.training.run import load
+from sfumato.training.sampling import AT_ONCE, sample_pixels
 
 
 def evaluate_run(folder: Path, metrics: str, test: int | None, json_out: Path | None, device: str) -> None:
@@ -78,6 +86,39 @@ def explain(first: Path, second: Path, recompute: bool, json_out: Path | None, d
             for part in explanations
         ]
         write_atomic(json_out, json.dumps(told, indent=2) + "\n")
+
+
+SHEET = 4096  # images on one picture
+
+
+def sample(folder: Path, n: int, out: Path, seed: int, label: int | None, device: str) -> None:
+    """Draw images into one picture, an .npz file or a folder, with progress.
+
+    Raises: ConfigError: more images than one picture is for.
+    """
+    one = out.suffix.lower() in ENDINGS
+    if one and n > SHEET:
+        raise ConfigError(
+            f"-n {n:,} images are too many for one picture, which takes {SHEET:,}; give --out a folder or an .npz"
+        )
+    run, parts = load(folder, device), []
+    with display.extraction_bars() as watch:
+        for first in range(0, n, AT_ONCE):
+            part = sample_pixels(run, min(AT_ONCE, n - first), seed, label, first)
+            if one or out.suffix == ".npz":
+                parts.append(part)
+            else:
+                for i, pixels in enumerate(part, start=first):
+                    write_picture(pixels, out / f"{i:06d}.png")
+            watch(f"drawing from {folder.name}", min(first + AT_ONCE, n), n)
+    if one:
+        pixels = torch.cat(parts)
+        write_picture(grid(pixels, scale=max(1, 64 // pixels.shape[-1])), out)
+    elif out.suffix == ".npz":
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, images=torch.cat(parts).permute(0, 2, 3, 1).numpy())
+        write_atomic(out, buffer.getvalue())
+    display.say(out)
 
 
 def restore(

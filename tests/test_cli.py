@@ -178,3 +178,17 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
 )
 def test_a_usage_error_is_one_line(arguments, words, capsys):
     refused(capsys, *arguments, words=words)
+
+
+def test_samples_as_a_folder_and_as_an_npz(maker: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("sample", maker, "-n", 5, "--out", tmp_path / "five") == 0
+    assert call("sample", maker, "-n", 3, "--out", tmp_path / "three.npz") == 0
+    with np.load(tmp_path / "three.npz") as file:
+        images = file["images"]
+    pictures = [pixels(path) for path in sorted((tmp_path / "five").iterdir())]
+    assert len(pictures) == 5 and images.shape[0] == 3 and images.dtype == np.uint8
+    for one, two in zip(images, pictures, strict=False):
+        assert np.abs(one.reshape(two.shape).astype(int) - two).max() <= 1  # the sums of another batch size round apart
+    refused(
+        capsys, "sample", maker, "-n", 5000, "--out", tmp_path / "s.png", words=("too many for one picture", "folder")
+    )

@@ -111,7 +111,8 @@ def restore_picture(
     """Fill the white part of a mask, enlarge by `scale`, or with neither do what a run was trained for, as to denoise.
 
     Filling and enlarging can be asked of a trained run or of a classical restorer. Picture and mask are files, or pixels.
-    `restore_file` writes what comes out, with all that the picture's file says beside its colours.
+    A file comes back in RGB, as it would be shown; `restore_file` writes it as it was, with all that the file says beside
+    its colours.
 
     Raises: DataError, ShapeError: the picture or mask cannot be used. CapabilityError: the model was not trained for this.
     """
@@ -119,7 +120,8 @@ def restore_picture(
         return _restored(picture, "the picture", None, model, mask, scale, invert, seed, device)
     original = read_original(picture)
     made = _restored(original.pixels, str(picture), original.hidden, model, mask, scale, invert, seed, device)
-    return Restored(made.pixels, [*original.warnings, *made.warnings], made.hole)
+    colours = made.pixels if isinstance(model, Run) and model.spec.channels == 1 else made.pixels.expand(3, -1, -1)
+    return Restored(colours, [*original.warnings, *made.warnings], made.hole)
 
 
 def restore_file(

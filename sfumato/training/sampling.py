@@ -12,8 +12,8 @@ from sfumato.training.run import Run
 AT_ONCE = 256  # images drawn in one call, so that a large sheet needs no more memory than a small one
 
 
-def sample_pixels(run: Run, n: int, seed: int, label: int | None = None) -> Pixels:
-    """n images, of one class if wanted, drawn from a run that was trained on generation, as uint8; image i depends on i alone.
+def sample_pixels(run: Run, n: int, seed: int, label: int | None = None, start: int = 0) -> Pixels:
+    """Images start to start + n, uint8, of one class if wanted, from a run trained on generation; image i depends on i alone.
 
     Raises: CapabilityError: it was only trained to restore.
     """
@@ -23,8 +23,8 @@ def sample_pixels(run: Run, n: int, seed: int, label: int | None = None) -> Pixe
         raise CapabilityError(f"this model was trained for {names}, not for generation; use `sfumato restore`")
     device = run.family.device
     parts = []
-    for first in range(0, n, AT_ONCE):
-        rngs = [stream(seed, "sample", i, device=device) for i in range(first, min(first + AT_ONCE, n))]
+    for first in range(start, start + n, AT_ONCE):
+        rngs = [stream(seed, "sample", i, device=device) for i in range(first, min(first + AT_ONCE, start + n))]
         observation = None
         if run.spec.condition:
             blank = torch.zeros(len(rngs), run.spec.channels, *run.spec.size, device=device)
