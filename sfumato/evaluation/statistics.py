@@ -19,7 +19,7 @@ from sfumato.files import write_atomic
 from sfumato.maths.moments import Moments
 from sfumato.metrics.distribution import Sample
 
-FORMAT = "sfumato statistics 1"
+FORMAT, LARGEST = "sfumato statistics 1", 1e15
 
 
 def save_statistics(sample: Sample, features: Features, path: Path) -> None:
@@ -78,6 +78,10 @@ def own(path: Path, features: Features) -> Sample:
         vectors = tensors.get("vectors")
         if n < 2 or (vectors is not None and len(vectors) != n):
             raise ValueError(f"{n} images")
+        if not all(bool(part.isfinite().all()) for part in (mean, covariance, vectors) if part is not None):
+            raise ValueError("numbers that are not finite")
+        if float(max(part.abs().max() for part in (mean, covariance, vectors) if part is not None)) > LARGEST:
+            raise ValueError("numbers beyond any feature")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} holds no statistics ({type(error).__name__}: {error}); {again}") from None
     wrong = [key for key, value in features.about().items() if had.get(key) != value]

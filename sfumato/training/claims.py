@@ -53,8 +53,13 @@ def differing(a: Any, b: Any, path: str = "") -> list[str]:
 
 def migrated(values: dict[str, Any]) -> dict[str, Any]:
     """The settings of an older run in today's form, with what were defaults then written down."""
-    if "family" not in values or not isinstance(values["family"], dict):
-        return values
+    parts = values.get("family"), values.get("budget", {})
+    tables = [
+        *parts,
+        *(part.get(name, {}) for part in parts[:1] if isinstance(part, dict) for name in ("schedule", "sampler")),
+    ]
+    if not all(isinstance(part, dict) for part in tables):
+        return values  # whoever reads them says what is wrong
     family, budget, form = dict(values["family"]), dict(values.get("budget", {})), values.get("format")
     if form is None:  # version 0.1
         if "schedule" in family:

@@ -1,7 +1,7 @@
 """Seeded damages of ten kinds of input, through the command line in one process: a result or a line, no fault of ours.
 
 A case is right when it ends with code 0, or with code 2 and one line that is not longer than a few hundred characters. A
-fault of sfumato itself ends with code 1. `FUZZ_CASES` and `FUZZ_SEED` choose how many and which.
+fault of sfumato itself ends with code 1. `FUZZ_CASES`, `FUZZ_FIRST` and `FUZZ_SEED` choose how many and which.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from sfumato.cli import main
 
 from . import mutators as m
 
-CASES, SEED = int(os.environ.get("FUZZ_CASES", "3000")), int(os.environ.get("FUZZ_SEED", "0"))
+CASES, FIRST, SEED = (
+    int(os.environ.get(f"FUZZ_{name}", value)) for name, value in (("CASES", "3000"), ("FIRST", "0"), ("SEED", "0"))
+)
 STUDY = """{"title": "t", "data": {"kind": "npz", "path": "set.npz"}, "tasks": ["inpainting"], "seeds": [0],
 "budget": {"images": 16, "batch": 8}, "metrics": ["l1", {"kind": "frechet", "features": {"kind": "lite0", "layer": "b4"}}],
 "methods": [{"name": "Telea", "restorer": "telea"}, {"name": "Mean", "restorer": {"kind": "mean_fill"}}]}"""
@@ -103,7 +105,7 @@ def test_damaged_inputs_end_in_a_result_or_in_a_line(whole: Path, tmp_path: Path
     wrong: list[str] = []
     ended: Counter[str] = Counter()
     kinds = sorted(KINDS)
-    for case in range(CASES):
+    for case in range(FIRST, FIRST + CASES):
         rng = random.Random(SEED * 1_000_003 + case)
         kind = kinds[case % len(kinds)]
         name, known, command = KINDS[kind]
