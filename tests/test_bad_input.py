@@ -377,3 +377,10 @@ def test_weights_that_do_not_fit_on_the_disk(tmp_path: Path, capsys: Capsys, mon
         command = ["train", "ddpm", "--images", 32, *TINY, "--out", tmp_path / "run"]
         refused(capsys, *command, words=("cannot write", "model.safetensors", "No space left"))
     assert call(*command) == 0  # there is space again
+
+
+@pytest.mark.parametrize("family", ["ddpm", "wgan", "regression"])
+def test_a_network_that_no_memory_holds(tmp_path: Path, capsys: Capsys, family: str) -> None:
+    command = ["train", family, "--set", "family.width=4000000", "--images", 16, "--out", tmp_path / "r"]
+    refused(capsys, *command, words=("GiB of weights", "lower the width"))
+    assert not (tmp_path / "r").exists()

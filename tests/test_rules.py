@@ -20,7 +20,7 @@ from sfumato.tasks.base import Task
 ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "sfumato").rglob("*.py"))
 LAYERS = [  # a module may import from its own layer and from those above it in this list
-    {"errors", "kinds", "config", "files", "streams", "images", "__init__", "__main__"},
+    {"errors", "kinds", "config", "files", "streams", "images", "memory", "__init__", "__main__"},
     {"maths"},
     {"data", "tasks", "networks", "features", "samplers"},
     {"families"},

@@ -23,6 +23,7 @@ from sfumato.errors import ConfigError, WeightsError
 from sfumato.families.base import Family
 from sfumato.files import write_atomic
 from sfumato.kinds import Plugins, build, choice
+from sfumato.memory import free_memory
 from sfumato.streams import lent, stream
 from sfumato.tasks.base import Task
 from sfumato.training import checkpoint, parts, processes
@@ -35,6 +36,7 @@ from sfumato.training.state import Watch, grown
 from sfumato.training.trainer import Trainer
 
 SNAPSHOTS = "snapshots.safetensors"  # of averages whose length is chosen after training
+LARGE = 256  # width from which a family is weighed before it is built
 LEAST = 0.1  # share of a parent's numbers that have to fit, or else it is no fine-tuning
 
 
@@ -93,9 +95,24 @@ def make_family(config: Strict, spec: DataSpec, seed: int, runs: Mapping[str, Ru
     Initialisers of torch.nn draw from the global generator; its state is put back afterwards.
     """
     given = {name: run.family for name, run in (runs or {}).items() if name != parts.START}
+    _require_room(config, spec, given)
     with lent(stream(seed, "init")):
         family: Family = build(config, spec, given)
     return family
+
+
+def _require_room(config: Strict, spec: DataSpec, given: Mapping[str, Family]) -> None:
+    """Raises: ConfigError: the weights alone do not fit into memory; found by building the family without any."""
+    if given or getattr(config, "width", 0) < LARGE:
+        return
+    with torch.device("meta"):
+        probe = build(config, spec)
+    need = sum(value.numel() * value.element_size() for value in probe.state_dict().values())
+    if need > free_memory():
+        raise ConfigError(
+            f"a {config.kind} of width {config.width:,} has {need / 2**30:,.1f} GiB of weights, more than the memory here; "  # type: ignore[attr-defined]
+            "lower the width"
+        )
 
 
 def is_finished(folder: Path) -> bool:
