@@ -71,13 +71,15 @@ def own(path: Path, features: Features) -> Sample:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dictionary
         told: dict[str, Any] = json.loads(metadata["told"])
         had, about = dict(told["features"]), dict(told["about"])
-        about.setdefault("name", path.name)
+        about = {"name": path.name, "n": int(metadata["n"]), **about}
         if not all(isinstance(line, str) for line in [about["name"], *about.get("warnings", [])]):
             raise TypeError("what it says of its images is no text")
         mean, covariance, n = tensors["mean"], tensors["covariance"], int(metadata["n"])
         vectors = tensors.get("vectors")
         if n < 2 or (vectors is not None and len(vectors) != n):
             raise ValueError(f"{n} images")
+        if not all(part.is_floating_point() for part in (mean, covariance, vectors) if part is not None):
+            raise TypeError("tensors that are no floating-point numbers")
         if not all(bool(part.isfinite().all()) for part in (mean, covariance, vectors) if part is not None):
             raise ValueError("numbers that are not finite")
         if float(max(part.abs().max() for part in (mean, covariance, vectors) if part is not None)) > LARGEST:
