@@ -140,6 +140,14 @@ def open_picture(path: Path | str) -> Image.Image:
 
     Raises: DataError: missing, not a picture, truncated, without pixels, or of more than 64 million pixels.
     """
+    return opened_file(path).image
+
+
+def opened_file(path: Path | str) -> Opened:
+    """Open and fully decode a picture file, and say what may surprise.
+
+    Raises: DataError: see `open_picture`.
+    """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"no picture at {path}; give the path of a PNG, JPEG, WebP, BMP, GIF or TIFF file")
@@ -147,15 +155,7 @@ def open_picture(path: Path | str) -> Image.Image:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path} ({error.strerror}); change its permissions") from None
-    return open_content(content, str(path))
-
-
-def open_content(content: bytes, path: str) -> Image.Image:
-    """Fully decode the content of a picture file; `path` is what messages call it.
-
-    Raises: DataError: see `open_picture`.
-    """
-    return opened(content, path).image
+    return opened(content, str(path))
 
 
 def opened(content: bytes, path: str) -> Opened:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sfumato.errors import DataError
 from sfumato.files import write_atomic
-from sfumato.images import ENDINGS, PEAK, from_pil, opened, sixteen_bits, upright
+from sfumato.images import ENDINGS, PEAK, from_pil, opened, opened_file, sixteen_bits, upright
 
 SOLID = int(PEAK)
 ROWS = 256  # of a strip
@@ -84,14 +84,7 @@ def read_original(path: Path | str) -> Original:
 
     Raises: DataError: see `open_picture`; 16 bits with transparency, which cannot be kept.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"no picture at {path}; give the path of a PNG, JPEG, WebP, BMP, GIF or TIFF file")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path} ({error.strerror}); change its permissions") from None
-    file = opened(content, str(path))
+    file = opened_file(path)
     image = upright(file.image)
     warnings = [f"{path} {line}" for line in file.peculiar]
     keep: dict[str, Any] = {}
