@@ -5,7 +5,10 @@ A command only reads its options, calls one function and prints; user errors are
 
 from __future__ import annotations
 
+import re
+import signal
 import sys
+import threading
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -269,6 +272,7 @@ def study(
         float, typer.Option(help="Multiply budget, training and test images, e.g. 0.001 to see the pipeline.")
     ] = 1.0,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings at once, each in its own process.")] = 1,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write figures and verdicts here too.")] = None,
     device: Device = "auto",
     settings: Set = None,
 ) -> None:
@@ -277,7 +281,9 @@ def study(
     Stop it with Ctrl-C and give the same command again: nothing finished is lost or made twice.
     """
     from sfumato import display
+    from sfumato.files import write_atomic
     from sfumato.reports.report import build_report
+    from sfumato.reports.tables import tables_of, to_json
     from sfumato.studies import results, runner
     from sfumato.studies.study import read_study, scaled
 
@@ -287,15 +293,25 @@ def study(
     question = resolved.study
     with display.study_bars(question.budget.images, lambda: runner.training_progress(question, folder)):
         path = runner.run(resolved, folder, device=device, jobs=jobs, source=file.read_text())
-    display.show(results.read_lines(path), question)
+    display.show(found := results.read_lines(path), question)
     display.say(f"report: {build_report(folder)}")
+    if json_out is not None:
+        write_atomic(json_out, to_json(tables_of(found, question)))
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="The folder of a study.")]) -> None:
+def report(
+    folder: Annotated[Path, typer.Argument(help="The folder of a study.")],
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(help="A module with kinds of your own to import; what a folder names is not imported by itself."),
+    ] = None,
+) -> None:
     """Write the report of a study again: report.html, tables.tex, tables.csv."""
+    from sfumato.kinds import import_plugins
     from sfumato.reports.report import build_report
 
+    import_plugins(plugin or [])
     typer.echo(str(build_report(folder)))
 
 
@@ -319,11 +335,18 @@ def check(folder: Annotated[Path, typer.Argument(help="A folder of images.")]) -
     typer.echo(str(preflight(folder)))
 
 
+LONGEST = 200  # characters of a value that a message repeats
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; every error a user can cause is one line on stderr and exit code 2."""
     from sfumato.errors import Interrupted, SfumatoError
 
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(
+            signal.SIGTERM, signal.default_int_handler
+        )  # what Ctrl-C cleans up, a batch system's end does too
     try:
         code = app(arguments, standalone_mode=False)
     except Interrupted as error:
@@ -359,6 +382,7 @@ def _fail(error: Any, code: int, arguments: list[str], cause: BaseException | No
     if "--debug" in arguments and cause is not None:
         raise cause
     text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(rf"\S{{{LONGEST},}}", lambda word: f"{word[0][: LONGEST - 3]}...", text)  # values of any origin
     text = "".join(
         character if character.isprintable() else "?" for character in text
     )  # names of files may hold anything

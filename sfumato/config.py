@@ -40,13 +40,13 @@ class Strict(BaseModel):
         return self.model_dump_json(indent=2)
 
 
-def load(cls: type[S], values: Mapping[str, Any], where: str = "settings") -> S:
-    """Validate a table.
+def load(cls: type[S], values: Mapping[str, Any], where: str = "settings", *, trusted: bool = True) -> S:
+    """Validate a table; modules that it names (`plugins`) are imported unless it is not trusted.
 
     Raises: ConfigError: one line for the first wrong value with its path, and how many more there are.
     """
     try:
-        return cls.model_validate(values)
+        return cls.model_validate(values, context={"trusted": trusted})
     except ValidationError as error:
         raise ConfigError(f"{where}: {_first_line(error)}") from None
     except RecursionError:

@@ -112,8 +112,7 @@ def show(results: Sequence[Result], study: Study | None = None) -> None:
 
     Intervals are left out where the window is too narrow for them; the report and tables.csv always have them.
     """
-    for task in dict.fromkeys(result.task for result in results):
-        part = tables.table(results, task, study)
+    for part in tables.tables_of(results, study):
         for shown in _fitting(part):
             console.print(shown)
 

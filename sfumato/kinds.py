@@ -16,7 +16,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import PlainValidator, model_validator
+from pydantic import PlainValidator, ValidationInfo, model_validator
 
 from sfumato.config import Strict
 from sfumato.errors import ConfigError, shortened
@@ -169,8 +169,8 @@ class Plugins(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _plugins(cls, values: Any) -> Any:
-        if isinstance(values, dict):
+    def _plugins(cls, values: Any, info: ValidationInfo) -> Any:
+        if isinstance(values, dict) and (info.context or {}).get("trusted", True):
             import_plugins(values.get("plugins", []))
         return values
 

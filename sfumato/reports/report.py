@@ -134,7 +134,7 @@ def unique_trainings(results: Sequence[Result]) -> list[Result]:
     """One result of each training, for the ledger."""
     seen: dict[tuple[str, int, tuple[str, ...]], Result] = {}
     for result in results:
-        if result.ledger is not None:
+        if result.ledger is not None and result.chosen is None:
             seen.setdefault((result.method, result.seed, tuple(result.trained_on)), result)
     return list(seen.values())
 

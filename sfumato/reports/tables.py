@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sfumato.metrics.base import Score
@@ -103,15 +104,21 @@ def table(results: Sequence[Result], task: str, study: Study | None = None) -> T
     return Table(task, list(columns.values()), rows, differences)
 
 
+def tables_of(results: Sequence[Result], study: Study | None = None) -> list[Table]:
+    """A table for each task that has results."""
+    return [table(results, task, study) for task in dict.fromkeys(result.task for result in results)]
+
+
 def leaders(figures: dict[str, Figures], differences: Sequence[Difference]) -> set[str]:
     """The best method and those whose difference to it has an interval that holds 0; nobody where all are equal."""
-    order = ranked(figures)
+    order = [name for name in ranked(figures) if not figures[name].chosen]
     if len({figures[name].value for name in order}) < 2 or not differences:
         return set()
     near = {order[0]}
     for difference in differences:
-        if order[0] in (difference.first, difference.second) and difference.low <= 0 <= difference.high:
-            near |= {difference.first, difference.second}
+        pair = {difference.first, difference.second}
+        if order[0] in pair and pair <= set(order) and difference.low <= 0 <= difference.high:
+            near |= pair
     return near
 
 
@@ -149,6 +156,27 @@ def to_csv(tables: Sequence[Table]) -> str:
                     ]
                 )
     return out.getvalue()
+
+
+def to_json(tables: Sequence[Table]) -> str:
+    """All tables with their units, intervals, seeds and verdicts, for other programs."""
+    told = [
+        {
+            "task": part.task,
+            "metrics": {c.label: {"unit": c.unit, "better": c.better} for c in part.columns},
+            "figures": [
+                {"method": row.method, "metric": label, **asdict(entry.summary), "leading": entry.leading}
+                for row in part.rows
+                for label, entry in row.entries.items()
+            ],
+            "differences": [
+                {"metric": label, **asdict(one)} for label, each in part.differences.items() for one in each
+            ],
+            "failures": {row.method: row.failures for row in part.rows if row.failures},
+        }
+        for part in tables
+    ]
+    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
 
 
 def to_latex(tables: Sequence[Table], title: str) -> str:

@@ -25,7 +25,7 @@ def headlines(table: Table) -> list[str]:
     sentences = []
     for column in table.columns:
         figures = {row.method: row.entries[column.label] for row in table.rows if column.label in row.entries}
-        order = ranked({method: entry.figures for method, entry in figures.items()})
+        order = ranked({method: entry.figures for method, entry in figures.items() if not entry.figures.chosen})
         differences = [d for d in table.differences[column.label] if d.verdict != UNTESTED]
         if len({entry.summary.value for entry in figures.values()}) < 2 or not differences:
             continue
@@ -57,6 +57,14 @@ def coverage(results: Sequence[Result]) -> list[str]:
     if any(count == 1 for count in seeds.values()):
         lines.append("Ahead as trained speaks of these trained models alone: another seed may reverse it.")
     lines.append("Each training is measured at its end, and no figure of the test images chose anything.")
+    chosen: dict[str, list[str]] = {}
+    for result in results:
+        if result.chosen is not None:
+            chosen.setdefault(result.method, []).append(f"{result.chosen:,}")
+    for method, at in chosen.items():
+        lines.append(
+            f"{method}: weights that validation images chose, after {', '.join(at)} images; it gets no verdict."
+        )
     return lines
 
 

@@ -14,6 +14,7 @@ from sfumato.studies.resolved import Resolved, groups, trained_tasks
 from sfumato.studies.study import Study
 from sfumato.training import losses
 from sfumato.training import run as runs
+from sfumato.training.claims import holds
 from sfumato.training.run import RunConfig
 
 
@@ -50,11 +51,19 @@ def cells(study: Study) -> list[Cell]:
 
 
 def run_folder(config: RunConfig, out: Path) -> Path:
-    """Where a training lives: its name ends in a digest of all its settings, so equal trainings are one."""
+    """Where a training lives: its name ends in a digest of all its settings, so equal trainings are one.
+
+    One of an older version, where settings that are defaults now were not yet written down, is found by what it holds.
+    """
     names = [build(task).name for task in config.tasks]
     digest = hashlib.sha256(config.to_json().encode()).hexdigest()[:8]
     what = names[0] if len(names) == 1 else "jointly"
-    return out / "runs" / f"{config.family.kind}--{what}--{config.seed}--{digest}"
+    stem = f"{config.family.kind}--{what}--{config.seed}"
+    place = out / "runs" / f"{stem}--{digest}"
+    if place.is_dir():
+        return place
+    older = (out / "runs").glob(f"{stem}--*/config.json")
+    return next((path.parent for path in sorted(older) if holds(path, config)), place)
 
 
 def result_name(resolved: Resolved, cell: Cell, task: int) -> str:

@@ -10,11 +10,12 @@ from pydantic import model_validator
 
 from sfumato import config as settings
 from sfumato.config import Strict
-from sfumato.errors import DataError
+from sfumato.errors import ConfigError, DataError, shortened
 from sfumato.files import write_atomic
 from sfumato.kinds import build
 from sfumato.metrics.base import Score
 from sfumato.studies.study import Study
+from sfumato.training.claims import migrated
 from sfumato.training.ledger import Ledger
 
 
@@ -35,6 +36,8 @@ class Result(Strict):
     """False for classical restorers."""
     random: bool
     """Whether another seed would have trained another model."""
+    chosen: int | None = None
+    """Images that the weights had seen which validation images chose; None for the end of a training."""
     trained_on: list[str] = []
     """The tasks this model was trained on: one, or all of a joint study."""
     parameters: int = 0
@@ -122,5 +125,17 @@ def read_lines(path: Path) -> list[Result]:
 
 
 def read_resolved(folder: Path) -> Study:
-    """The study as it was run, with scale and parity applied."""
-    return settings.load(Study, settings.read(folder / "study.json"), str(folder / "study.json"))
+    """The study as it was run, with scale and parity applied; what a folder names is never imported.
+
+    Raises: ConfigError: it has kinds from modules that nobody imported.
+    """
+    path = folder / "study.json"
+    values = migrated(settings.read(path))
+    try:
+        return settings.load(Study, values, str(path), trusted=False)
+    except ConfigError as error:
+        if isinstance(named := values.get("plugins"), list) and named:
+            raise ConfigError(
+                f"{error}; it names modules of its own ({shortened(named)}): name those that you trust, as in --plugin NAME"
+            ) from None
+        raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.synchronize import Event
@@ -34,15 +35,18 @@ from sfumato.studies.cells import (
     run_folder,
     training_progress,
 )
+from sfumato.studies.choose import best_moment
 from sfumato.studies.measure import Measured, measure, observe, picture, show_truth
 from sfumato.studies.resolved import Resolved, resolve
 from sfumato.studies.results import Result
 from sfumato.studies.study import Method, Study
 from sfumato.tasks.base import Task
-from sfumato.training import processes
+from sfumato.training import interrupt, processes
 from sfumato.training import run as runs
-from sfumato.training.claims import claim
+from sfumato.training.claims import claim, held
 from sfumato.training.run import Run
+
+GRACE = 30.0  # seconds that a worker has to save its training when its study is gone
 
 
 def run(
@@ -62,7 +66,14 @@ def run(
 
     Raises: ConfigError: the folder holds another study, or parity cannot be reached. Interrupted: Ctrl-C.
     """
-    out, resolved = Path(out), study if isinstance(study, Resolved) else resolve(study, data)
+    resolved = study if isinstance(study, Resolved) else resolve(study, data)
+    with held(Path(out)):
+        return _run(resolved, Path(out), device, jobs, done, source)
+
+
+def _run(
+    resolved: Resolved, out: Path, device: str, jobs: int, done: Callable[[Cell], None] | None, source: str | None
+) -> Path:
     study = resolved.study
     claim(out, study, "study.json", free=Study.FREE)
     if source is not None:
@@ -121,6 +132,7 @@ def _in_processes(
 
 _stop: Event | None = None  # set in a worker by `_begin`; shared by all processes of a study
 _resolved: Resolved | None = None  # the same; each process has its own
+_busy = threading.Lock()  # held while a cell is worked on
 
 
 def _unless_stopped(part: Sequence[Cell], out: Path, device: str) -> None:
@@ -129,7 +141,8 @@ def _unless_stopped(part: Sequence[Cell], out: Path, device: str) -> None:
         for cell in part:
             if _stop.is_set():
                 raise Interrupted("stopped before this cell began")
-            work(_resolved, cell, out, device)
+            with _busy:
+                work(_resolved, cell, out, device)
     except Interrupted:
         _stop.set()
         raise
@@ -138,10 +151,22 @@ def _unless_stopped(part: Sequence[Cell], out: Path, device: str) -> None:
 def _begin(study: Study, threads: int, stop: Event) -> None:
     global _stop, _resolved
     torch.set_num_threads(threads)
+    interrupt.listen(stop)
+    threading.Thread(target=_end_with_parent, args=(stop,), daemon=True).start()
     _stop, _resolved = stop, Resolved(study, build(study.data).load(), tuple(build(task) for task in study.tasks))
     # Ctrl-C reaches every process of the terminal: one that trains saves and stops (training/interrupt.py), one that only
     # waits or measures is left to the parent.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end_with_parent(stop: Event) -> None:
+    """A worker whose study was killed saves its training and ends; nobody would take its results."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        stop.set()
+        _busy.acquire(timeout=GRACE)
+        os._exit(1)
 
 
 def work(resolved: Resolved, cell: Cell, out: Path, device: str) -> None:
@@ -156,12 +181,24 @@ def work(resolved: Resolved, cell: Cell, out: Path, device: str) -> None:
             for number in pending(resolved, cell, out):
                 _record_failure(resolved, cell, number, out, error)
             return
-    restorer: Restorer = build(method.restorer, None if trained is None else trained.family)
+    end = trained
     where = processes.join(device) if trained is None else trained.family.device
     for number in pending(resolved, cell, out):
         task = resolved.tasks[number]
         metrics: list[Metric] = [build(metric) for metric in study.metrics]
         try:
+            if method.weights == "best" and end is not None and cell.training is not None:
+                trained = best_moment(
+                    run_folder(cell.training, out),
+                    end,
+                    method.restorer,
+                    task,
+                    data,
+                    study.metrics,
+                    seed=cell.seed,
+                    batch=study.batch,
+                )
+            restorer: Restorer = build(method.restorer, None if trained is None else trained.family)
             measured = measure(
                 restorer, task, data, metrics, seed=cell.seed, batch=study.batch, device=where, classes=study.classes
             )
@@ -183,6 +220,7 @@ def result(method: Method, task: Task, seed: int, measured: Measured, trained: R
         status="ok",
         learned=trained is not None,
         random=trained is not None and trained.family.random,
+        chosen=trained.ledger.images if trained is not None and method.weights == "best" else None,
         trained_on=[] if trained is None else [t.name for t in trained.tasks],
         parameters=0 if trained is None else parameter_count(trained.family.deployed()),
         parameters_training=0 if trained is None else parameter_count([trained.family]),

@@ -74,6 +74,8 @@ class Figures:
     """Whether another seed would have trained another model."""
     diverged: bool = False
     """Whether a seed diverged."""
+    chosen: bool = False
+    """Whether validation images chose the weights; verdicts speak of the ends of trainings alone."""
 
     @property
     def value(self) -> float:
@@ -188,7 +190,7 @@ def ranked(figures: dict[str, Figures]) -> list[str]:
 
 def _asked(figures: dict[str, Figures], contrasts: Sequence[tuple[str, str]]) -> set[frozenset[str]]:
     """The pairs that get a verdict: those named, and the two leaders."""
-    leaders = ranked(figures)[:2]
+    leaders = [name for name in ranked(figures) if not figures[name].chosen][:2]
     return {frozenset(pair) for pair in contrasts} | ({frozenset(leaders)} if len(leaders) == 2 else set())
 
 
@@ -224,7 +226,7 @@ def by_method(results: Sequence[Result], task: str, label: str) -> dict[str, Fig
         scores = [result.scores[label] for result in mine if result.status == "ok" and label in result.scores]
         if scores:
             random, diverged = any(r.random for r in mine), any(r.status != "ok" for r in mine)
-            found[name] = Figures(scores, random, diverged)
+            found[name] = Figures(scores, random, diverged, any(r.chosen is not None for r in mine))
     return found
 
 

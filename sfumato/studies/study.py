@@ -42,6 +42,9 @@ class Method(Strict):
     """Folders of finished runs that its trainings go on from (`start`) or are built of (what the family wants)."""
     restorer: Annotated[Any, choice(Restorer, "conditional")] = Conditional.Config()
     """How observations are answered."""
+    weights: Literal["last", "best"] = "last"
+    """best: of the moments that `budget.moments` kept, the one whose figure on the validation images is best; such a row
+    stands beside the training's end and gets no verdict."""
 
     @field_validator("name")
     @classmethod
@@ -119,6 +122,18 @@ class Study(Plugins):
         for name in [self.baseline or known[0], *(name for pair in self.contrasts or () for name in pair)]:
             if name not in known:
                 raise ValueError(f"baseline and contrasts: no method is called {name!r}; there are {', '.join(known)}")
+        chosen = [method for method in self.methods if method.weights == "best"]
+        for method in chosen:
+            if method.family is None or not method.family.owner.random or not self.budget.moments:
+                raise ValueError(
+                    f'method {method.name!r}: weights = "best" chooses among the moments of a training; '
+                    "give it a trained family, and say how many with budget.moments"
+                )
+        for judged in [self.baseline, *(name for pair in self.contrasts or () for name in pair)]:
+            if judged in [method.name for method in chosen]:
+                raise ValueError(
+                    f'{judged!r} has weights = "best"; verdicts speak of the end of a training, name another method'
+                )
         for first, second in self.contrasts or ():
             if first == second:
                 raise ValueError(f"contrasts: {first!r} stands against itself; name two methods")
@@ -144,7 +159,7 @@ class Study(Plugins):
         """
         if self.contrasts is not None:
             return self.contrasts
-        here = [method for method in self.methods if method.name in present]
+        here = [method for method in self.methods if method.name in present and method.weights == "last"]
         named = [method for method in here if method.name == self.baseline]
         sure = [method for method in here if method.family is None or not method.family.owner.random]
         first = [*named, *sure, *here][:1]

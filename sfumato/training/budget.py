@@ -27,6 +27,8 @@ class Budget(Strict):
     """The average of the weights that is deployed: half_life (a share of the images seen), constant or none."""
     mix_tasks: bool = True
     """Where several tasks are trained, each batch holds all of them; else each batch serves one, drawn at random."""
+    moments: int = Field(default=0, ge=0, le=100)
+    """Moments, at equal distances before the end, whose averaged weights are kept for validation images to choose from."""
     precision: Precision = "auto"
     """Arithmetic of the networks: float32, bfloat16, or auto: bfloat16 where the hardware has it and it is faster."""
     compile: bool | str = False

@@ -39,9 +39,10 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
+        raise DataError(f"cannot write {path}: {error}; free some space or choose another folder") from None
+    finally:  # after Ctrl-C too
         with suppress(OSError):
             temporary.unlink()
-        raise DataError(f"cannot write {path}: {error}; free some space or choose another folder") from None
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -92,11 +93,10 @@ def save_checkpoint(folder: Path, images: int, tensors: Mapping[str, Tensor], fa
         save_tensors(tensors, temporary / "state.safetensors")
         write_atomic(temporary / "state.json", json.dumps(facts))
         temporary.rename(final)
-    except (OSError, DataError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, DataError):
-            raise
+    except OSError as error:
         raise DataError(f"cannot write {final}: {error}; free some space or choose another folder") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     for older in checkpoints(folder)[:-1]:
         shutil.rmtree(older, ignore_errors=True)
 
@@ -127,6 +127,8 @@ def drop_checkpoints(folder: Path) -> None:
     """Remove all checkpoints and what an interrupted one left behind; a finished run needs none."""
     for path in [*folder.glob("checkpoint-*"), *folder.glob(".checkpoint-*.tmp")]:
         shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(".*.tmp"):  # of a process that was killed
+        path.unlink(missing_ok=True)
 
 
 def optimizer_tensors(name: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -155,4 +157,8 @@ def restore_optimizer(name: str, optimizer: torch.optim.Optimizer, tensors: Mapp
             if value.shape == like.shape:  # the fused step reads memory in the order of the weight (channels_last)
                 value = torch.empty_like(like).copy_(value)
             state.setdefault(int(place), {})[key] = value
+    known = {key for part in state.values() for key in part}
+    for number, part in state.items():
+        if lost := sorted(known - set(part)):
+            raise WeightsError(f"{what} lacks {lost[0]} of weight {number}; {again}")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

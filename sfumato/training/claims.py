@@ -1,16 +1,46 @@
-"""Claims: a folder belongs to one set of settings, and settings of older versions are read as they were meant."""
+"""Claims: a folder belongs to one set of settings and to one process at a time; older settings are read as they were meant."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from sfumato import config as settings
 from sfumato.config import Strict
-from sfumato.errors import ConfigError
+from sfumato.errors import ConfigError, DataError, SfumatoError
 from sfumato.files import write_atomic
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep a folder for this process alone; where nothing was written, nothing is left.
+
+    Raises: ConfigError: another process is at work in it. DataError: it cannot be written to.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(
+            f"another process is at work in {folder}; let it end, or choose another --out for this one"
+        ) from None
+    except FileExistsError:
+        raise DataError(f"{folder} is a file, where a folder is to be made; choose another --out") from None
+    try:
+        yield
+    finally:
+        (folder / ".lock").unlink(missing_ok=True)
+        lock.release()
+        for path in made:  # the innermost first; one that holds something stays
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def claim(folder: Path, config: Strict, name: str = "config.json", *, free: Set[str] = frozenset()) -> None:
@@ -38,6 +68,14 @@ def claim(folder: Path, config: Strict, name: str = "config.json", *, free: Set[
     write_atomic(path, text)
 
 
+def holds(path: Path, config: Strict) -> bool:
+    """Whether a file of settings, of this version or an older one, says the same as these."""
+    try:
+        return settings.load(type(config), migrated(settings.read(path)), str(path)) == config
+    except SfumatoError:
+        return False
+
+
 def differing(a: Any, b: Any, path: str = "") -> list[str]:
     """The paths at which two settings differ.
 
@@ -52,7 +90,14 @@ def differing(a: Any, b: Any, path: str = "") -> list[str]:
 
 
 def migrated(values: dict[str, Any]) -> dict[str, Any]:
-    """The settings of an older run in today's form, with what were defaults then written down."""
+    """The settings of an older run or study in today's form, with what were defaults then written down."""
+    methods, budget = values.get("methods"), values.get("budget")
+    if isinstance(methods, list) and isinstance(budget, dict) and "ema" in budget:  # a study of version 0.1
+        told = [migrated({**method, "budget": budget}) if isinstance(method, dict) else method for method in methods]
+        methods = [
+            {k: v for k, v in m.items() if k not in ("budget", "format")} if isinstance(m, dict) else m for m in told
+        ]
+        return {**values, "methods": methods, "budget": migrated({"family": {}, "budget": budget})["budget"]}
     parts = values.get("family"), values.get("budget", {})
     tables = [
         *parts,

@@ -5,7 +5,16 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from multiprocessing.synchronize import Event
 from types import FrameType, TracebackType
+
+_others: Event | None = None
+
+
+def listen(event: Event) -> None:
+    """Stop trainings of this process when the event is set: a study tells its workers so."""
+    global _others
+    _others = event
 
 
 class Interrupt:
@@ -16,7 +25,7 @@ class Interrupt:
     """
 
     def __init__(self) -> None:
-        self.wanted = False
+        self._pressed = False
         self._old: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Interrupt:
@@ -29,8 +38,13 @@ class Interrupt:
         for number, handler in self._old.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
+    @property
+    def wanted(self) -> bool:
+        """Whether this training is to stop."""
+        return self._pressed or (_others is not None and _others.is_set())
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.wanted:
+        if self._pressed:
             raise KeyboardInterrupt
-        self.wanted = True
+        self._pressed = True
         sys.stderr.write("\nstopping: this step is finished and saved first; press Ctrl-C again to leave at once\n")

@@ -45,10 +45,11 @@ def bring(folder: Path, parts: Mapping[str, Path], again: bool = False) -> None:
                 shutil.copytree(given / FOLDER, temporary / FOLDER)
             temporary.rename(final)
         except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
             raise DataError(
                 f"cannot copy {given} to {final}: {error}; free some space or choose another folder"
             ) from None
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def set_aside(folder: Path) -> None:

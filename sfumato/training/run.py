@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,11 +27,11 @@ from sfumato.kinds import Plugins, build, choice
 from sfumato.memory import free_memory
 from sfumato.streams import lent, stream
 from sfumato.tasks.base import Task
-from sfumato.training import checkpoint, parts, processes
+from sfumato.training import checkpoint, moments, parts, processes
 from sfumato.training.averages import deployed_state
 from sfumato.training.budget import Budget
 from sfumato.training.card import adoption, card
-from sfumato.training.claims import claim, migrated
+from sfumato.training.claims import claim, held, migrated
 from sfumato.training.ledger import Ledger
 from sfumato.training.state import Watch, grown
 from sfumato.training.trainer import Trainer
@@ -130,10 +131,17 @@ def train(
 ) -> Run:
     """Train, or go on where an interrupted training stopped, or load what is finished.
 
-    Raises: ConfigError: the folder holds another run. DivergedError: a loss became infinite. Interrupted: Ctrl-C.
+    Raises: ConfigError: the folder holds another run, or another process is at work in it. DivergedError: a loss became
+    infinite. Interrupted: Ctrl-C.
     """
-    folder = Path(folder)
-    place = processes.join(device)
+    folder, place = Path(folder), processes.join(device)
+    with held(folder) if processes.rank() == 0 else nullcontext():
+        return _train(config, folder, place, device, data, watch)
+
+
+def _train(
+    config: RunConfig, folder: Path, place: torch.device, device: str, data: Dataset | None, watch: Watch | None
+) -> Run:
     if is_finished(folder) and processes.rank() == 0 and grows(folder, config):
         parts.set_aside(folder)
         claim(folder, config, free={"budget"})
@@ -291,23 +299,22 @@ def started(config: RunConfig, spec: DataSpec, made_of: Mapping[str, Run]) -> di
     return weights
 
 
-def load(folder: Path | str, device: str = "cpu") -> Run:
-    """Read a finished run.
+def load(folder: Path | str, device: str = "cpu", moment: int | None = None) -> Run:
+    """Read a finished run, or one as it was after as many images as a moment that `budget.moments` kept.
 
     Raises: WeightsError: the folder is no finished run, or its weights do not fit its settings.
     """
     folder = Path(folder)
     run = skeleton(folder)
-    if not (folder / "model.safetensors").is_file():
-        raise WeightsError(
-            f"{folder} has lost its weights (model.safetensors is missing); bring them back or train again"
-        )
-    tensors = checkpoint.load_tensors(folder / "model.safetensors")
-    what = f"{folder / 'model.safetensors'} does not fit {folder / 'config.json'}: it"
+    path = folder / "model.safetensors" if moment is None else moments.kept(folder)[moment]
+    if not path.is_file():
+        raise WeightsError(f"{folder} has lost its weights ({path.name} is missing); bring them back or train again")
+    tensors = checkpoint.load_tensors(path)
+    what = f"{path} does not fit {folder / 'config.json'}: it"
     checkpoint.require_fit(tensors, deployed_state(run.family), what)
     run.family.load_state_dict(tensors, strict=False)
     run.family.to(processes.join(device), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return run
+    return run if moment is None else replace(run, ledger=run.ledger.model_copy(update={"images": moment}))
 
 
 def skeleton(folder: Path) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from sfumato.errors import WeightsError
 from sfumato.families.base import Family, Stage, parameter_count
 from sfumato.kinds import build
 from sfumato.streams import lent, stream
-from sfumato.training import checkpoint, losses, processes
+from sfumato.training import checkpoint, losses, moments, processes
 from sfumato.training.averages import Average
 from sfumato.training.budget import Budget
 from sfumato.training.ledger import Ledger, device_name, peak_bytes
@@ -44,6 +46,9 @@ class Progress:
     """Operations of each objective, counted once."""
     adopted: list[str] = field(default_factory=list)
     """Weights that were taken from the run that this one started from."""
+
+
+KNOWN = TypeAdapter(Progress)
 
 
 class State:
@@ -122,6 +127,15 @@ class State:
                 losses.append(self.folder, self.ledger.images, self.ledger.seconds, means)
         return means
 
+    def take_in(self, before: int) -> None:
+        """Average the weights after the round that began with so many images, and keep the moment if it is one."""
+        now, budget = self.ledger.images, self.budget
+        self.average.update(now, now - before)
+        if moments.passed(budget.images, before, now, budget.moments):
+            processes.average_buffers(self.family)
+            if processes.rank() == 0 and self.folder is not None:
+                moments.keep(self.folder, now, self.average.deployed())
+
     @property
     def late(self) -> bool:
         """Whether it is time for a checkpoint."""
@@ -154,7 +168,10 @@ class State:
             return None
         tensors, facts = found
         try:
-            ledger, self.progress = Ledger.model_validate(facts["ledger"]), Progress(**facts["progress"])
+            ledger, self.progress = (
+                Ledger.model_validate(facts["ledger"]),
+                KNOWN.validate_json(json.dumps(facts["progress"]), strict=True),
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(
                 f"the checkpoint in {self.folder} cannot be used ({str(error).splitlines()[0]}); remove it to start again"

@@ -117,7 +117,7 @@ class Trainer:
             self._round(stage, turns, batches, (before - begin) / max(end - begin, 1))
             if state.ledger.images == before:
                 raise ConfigError(f"stage {stage.name!r}: no player's turns count, so the budget would never be spent")
-            state.average.update(state.ledger.images, state.ledger.images - before)
+            state.take_in(before)
             rounds += 1
             state.tick()
             over = state.ledger.images >= end

@@ -1,4 +1,4 @@
-"""Mutators: small seeded damages of bytes, of settings, and of arrays."""
+"""Mutators: small seeded damages of bytes, of settings, of arrays and of folders."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -145,59 +146,144 @@ def table(data: bytes, rng: random.Random) -> bytes:
     return json.dumps(value).encode()
 
 
-# --- arrays ---------------------------------------------------------------------------------------------------------
+# --- arrays and tensors ---------------------------------------------------------------------------------------------
 
 
-def array(part: np.ndarray, rng: random.Random) -> np.ndarray:
-    """An array of another type, shape or content."""
-    choice = rng.randrange(8)
-    if choice == 0:
-        return part.astype(rng.choice(["float32", "int32", "bool", "uint16", "complex64", "int64"]))
-    if choice == 1:
-        return part.reshape(-1)[: rng.randrange(1, 50)]
-    if choice == 2:
-        return part[:0]
-    if choice == 3:
-        return part[..., None]
-    if choice == 4:
-        return np.moveaxis(part, -1, 0)
-    if choice == 5:
-        made = part.astype("float64")
-        made.flat[rng.randrange(max(made.size, 1))] = rng.choice([np.nan, np.inf, -1e30])
-        return made
-    return part[:1] if choice == 6 else np.array(["text"])
+def retyped(part: np.ndarray, rng: random.Random) -> np.ndarray:
+    return part.astype(rng.choice(["float32", "int32", "bool", "uint16", "complex64", "int64"]))
+
+
+def flattened(part: np.ndarray, rng: random.Random) -> np.ndarray:
+    return part.reshape(-1)[: rng.randrange(1, 50)]
+
+
+def without_rows(part: np.ndarray, rng: random.Random) -> np.ndarray:
+    return part[:0]
+
+
+def with_an_axis(part: np.ndarray, rng: random.Random) -> np.ndarray:
+    return part[..., None]
+
+
+def turned(part: np.ndarray, rng: random.Random) -> np.ndarray:
+    return np.moveaxis(part, -1, 0)
+
+
+def not_finite(part: np.ndarray, rng: random.Random) -> np.ndarray:
+    made = part.astype("float64")
+    made.flat[rng.randrange(max(made.size, 1))] = rng.choice([np.nan, np.inf, -1e30])
+    return made
+
+
+def one_row(part: np.ndarray, rng: random.Random) -> np.ndarray:
+    return part[:1]
+
+
+def words(part: np.ndarray, rng: random.Random) -> np.ndarray:
+    return np.array(["text"])
+
+
+ARRAY = [retyped, flattened, without_rows, with_an_axis, turned, not_finite, one_row, words]
+
+
+def lost(parts: dict[str, Any], name: str) -> None:
+    del parts[name]
+
+
+def misnamed(parts: dict[str, Any], name: str) -> None:
+    parts[f"{name}x"] = parts.pop(name)
+
+
+def copied(parts: dict[str, Any], name: str) -> None:
+    parts[f"{name}x"] = parts[name]
 
 
 def npz(data: bytes, rng: random.Random) -> bytes:
+    """An .npz file with one of its arrays changed, lost, misnamed or doubled."""
     with np.load(io.BytesIO(data)) as file:
         parts = dict(file)
-    name = rng.choice(sorted(parts))
-    if rng.random() < 0.15:
-        del parts[name]
-    elif rng.random() < 0.1:
-        parts[f"{name}x"] = parts.pop(name)
-    else:
-        parts[name] = array(parts[name], rng)
+    _damage(parts, rng, ARRAY)
     buffer = io.BytesIO()
     np.savez(buffer, **parts)
     return buffer.getvalue()
 
 
+def _damage(parts: dict[str, Any], rng: random.Random, known: list[Any]) -> None:
+    name = rng.choice(sorted(parts))
+    if rng.random() < 0.3:
+        rng.choice([lost, misnamed, copied])(parts, name)
+    else:
+        parts[name] = rng.choice(known)(parts[name], rng)
+
+
+def cast(value: torch.Tensor, rng: random.Random) -> torch.Tensor:
+    return value.to(rng.choice([torch.int32, torch.float64, torch.bfloat16, torch.uint8]))
+
+
+def infinite(value: torch.Tensor, rng: random.Random) -> torch.Tensor:
+    return (
+        torch.full_like(value, rng.choice([float("nan"), float("inf"), 1e30])) if value.is_floating_point() else -value
+    )
+
+
+def straightened(value: torch.Tensor, rng: random.Random) -> torch.Tensor:
+    return value.flatten()
+
+
+def shortened(value: torch.Tensor, rng: random.Random) -> torch.Tensor:
+    return value[:0].clone() if value.ndim else value.reshape(1)
+
+
+TENSOR = [cast, infinite, straightened, shortened]
+
+
 def tensors(data: bytes, rng: random.Random) -> bytes:
     """A safetensors file with one tensor changed; its metadata are lost, as a careless tool would lose them."""
     parts = load(data)
-    name = rng.choice(sorted(parts))
-    value, choice = parts[name], rng.randrange(6)
-    if choice == 0:
-        del parts[name]
-    elif choice == 1:
-        parts[name] = value.to(rng.choice([torch.int32, torch.float64, torch.bfloat16, torch.uint8]))
-    elif choice == 2 and value.is_floating_point():
-        parts[name] = torch.full_like(value, rng.choice([float("nan"), float("inf"), 1e30]))
-    elif choice == 3:
-        parts[name] = value.flatten()
-    elif choice == 4:
-        parts[f"{name}x"] = value
-    else:
-        parts[name] = value[:0].clone() if value.ndim else value.reshape(1)
+    _damage(parts, rng, TENSOR)
     return save({name: value.contiguous().clone() for name, value in parts.items()})
+
+
+# --- folders --------------------------------------------------------------------------------------------------------
+
+NAMES = [
+    "\x1b[31m.png",
+    "[bold]x.png",
+    "=1+1.png",
+    "a" * 200 + ".png",
+    "ü\u202e.png",
+    "$x$.png",
+    ".hidden.png",
+    "x.tiff.png",
+]
+
+
+def renamed_file(folder: Path, rng: random.Random) -> None:
+    rng.choice(sorted(folder.iterdir())).rename(folder / rng.choice(NAMES))
+
+
+def link(folder: Path, rng: random.Random) -> None:
+    (folder / "zz.png").symlink_to(rng.choice(["zz.png", "nowhere.png", ".."]))
+
+
+def stranger(folder: Path, rng: random.Random) -> None:
+    (folder / rng.choice(["Thumbs.db", "notes.txt", "movie.mp4", "zz.png"])).write_bytes(rng.randbytes(300))
+
+
+def inner_folder(folder: Path, rng: random.Random) -> None:
+    inner = folder / rng.choice(NAMES)
+    inner.mkdir()
+    rng.choice(sorted(path for path in folder.iterdir() if path.is_file())).rename(inner / "00.png")
+
+
+def emptied(folder: Path, rng: random.Random) -> None:
+    for path in sorted(folder.iterdir())[rng.randrange(3) :]:
+        path.unlink()
+
+
+def damaged_file(folder: Path, rng: random.Random) -> None:
+    path = rng.choice(sorted(folder.iterdir()))
+    path.write_bytes(rng.choice(BYTES)(path.read_bytes(), rng))
+
+
+FOLDER = [renamed_file, link, stranger, inner_folder, emptied, damaged_file]

@@ -1,13 +1,14 @@
-"""Seeded damages of ten kinds of input, through the command line in one process: a result or a line, no fault of ours.
+"""Seeded damages of many kinds of input, through the command line: a result or a line, no fault of ours.
 
-A case is right when it ends with code 0, or with code 2 and one line that is not longer than a few hundred characters. A
-fault of sfumato itself ends with code 1. `FUZZ_CASES`, `FUZZ_FIRST` and `FUZZ_SEED` choose how many and which.
+A case is right when it ends with code 0, or with code 2 and one line that is not longer than a few hundred characters, in
+less than 2 GiB more memory, and leaves no temporary file. A fault of sfumato itself ends with code 1; a crash or a hang is
+seen from outside (`worker.py`). `FUZZ_CASES`, `FUZZ_FIRST`, `FUZZ_SEED` and `FUZZ_KINDS` choose how many and which.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
+import json
 import os
 import random
 import shutil
@@ -19,9 +20,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfumato.cli import main
+from sfumato.config import load, override, read
+from sfumato.errors import Interrupted
+from sfumato.training.run import RunConfig, train
+from sfumato.training.state import Watch
 
 from . import mutators as m
+from .worker import Worker, call
 
 CASES, FIRST, SEED = (
     int(os.environ.get(f"FUZZ_{name}", value)) for name, value in (("CASES", "3000"), ("FIRST", "0"), ("SEED", "0"))
@@ -29,13 +34,16 @@ CASES, FIRST, SEED = (
 STUDY = """{"title": "t", "data": {"kind": "npz", "path": "set.npz"}, "tasks": ["inpainting"], "seeds": [0],
 "budget": {"images": 16, "batch": 8}, "metrics": ["l1", {"kind": "frechet", "features": {"kind": "lite0", "layer": "b4"}}],
 "methods": [{"name": "Telea", "restorer": "telea"}, {"name": "Mean", "restorer": {"kind": "mean_fill"}}]}"""
+ONLY = os.environ.get("FUZZ_KINDS", "")
+MEMORY = 2048  # MiB
 STATS = ["--features", "lite0", "--set", "features.layer=b4"]
 SETS, SAMPLE = (
     ["set.npz:images", "set.npz:test_images"],
     ["sample", "run", "-n", "2", "--out", "o.png", "--device", "cpu"],
 )
 FILL = ["restore", "p.png", "--mask", "m.png", "--out", "o.png", "--model"]
-KINDS: dict[str, tuple[str, list[Any], list[str]]] = {  # the file, its mutators, the command
+AGAIN = ["train", "--config", "half/config.json", "--out", "half", "--device", "cpu"]
+KINDS: dict[str, tuple[str, list[Any], list[str]]] = {  # the file or folder, its mutators, the command
     "picture": ("p.png", m.BYTES, [*FILL, "telea"]),
     "jpeg": ("p.jpg", m.BYTES, ["restore", "p.jpg", "--scale", "2", "--model", "bicubic", "--out", "o.png"]),
     "mask": ("m.png", m.BYTES, [*FILL, "mean_fill"]),
@@ -45,6 +53,10 @@ KINDS: dict[str, tuple[str, list[Any], list[str]]] = {  # the file, its mutators
     "spec": ("run/spec.json", [m.table] * 2 + m.BYTES, SAMPLE),
     "weights": ("run/model.safetensors", [m.tensors] * 2 + m.BYTES, SAMPLE),
     "evaluation": ("e/evaluation.json", [m.table] * 2 + m.BYTES, ["explain", "e", "e1", "--no-recompute"]),
+    "checkpoint": ("half/checkpoint-*/state.safetensors", [m.tensors] * 2 + m.BYTES, AGAIN),
+    "progress": ("half/checkpoint-*/state.json", [m.table] * 2 + m.BYTES, AGAIN),
+    "folder": ("photos", m.FOLDER, ["evaluate", "photos", "set.npz:images", "--metrics", "fd", *STATS, "--out", "e2"]),
+    "arguments": ("arguments.json", [m.table], []),
     "statistics": (
         "s.safetensors",
         [m.tensors, *m.BYTES],
@@ -53,17 +65,19 @@ KINDS: dict[str, tuple[str, list[Any], list[str]]] = {  # the file, its mutators
 }
 
 
-def call(arguments: list[str]) -> tuple[int, str]:
-    """The exit code of a command, and what it said on stderr."""
-    said, code = io.StringIO(), 0
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-        try:
-            main(arguments)
-        except SystemExit as ended:
-            code = ended.code if isinstance(ended.code, int) else 1
-        except BaseException as error:
-            return 99, repr(error)
-    return code, said.getvalue()
+SHORT = ["--images", "16", "--device", "cpu"]
+
+
+def second_look() -> Watch:
+    """Stops a training when it looks at its losses for the second time: it has a checkpoint then."""
+    looks = []
+
+    def watch(ledger: Any, means: Any) -> None:
+        looks.append(ledger)
+        if len(looks) > 1:
+            raise Interrupted("enough")
+
+    return watch
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +105,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             code, said = call(arguments)
             assert code == 0, said
         shutil.copytree("e1", "e")
+        Path("arguments.json").write_text(
+            json.dumps(["train", "ddpm", "--data", "npz", *tiny, *SHORT, "--out", "run2"])
+        )
+        Path("photos").mkdir()
+        for i, picture in enumerate(images[:20]):
+            Image.fromarray(picture).save(f"photos/{i:02d}.png")
+        half = {"budget.images": 64, "budget.save_every": 1e-9}
+        config = override(read(Path("run/config.json")), [f"{name}={value}" for name, value in half.items()])
+        with pytest.raises(Interrupted):
+            train(load(RunConfig, config), "half", device="cpu", watch=second_look())
         copy = tmp_path_factory.mktemp("good") / "case"
         shutil.copytree(place, copy)
     with contextlib.chdir(copy):
         for kind, (_, _, command) in KINDS.items():
-            code, said = call(command)
+            code, said = call(command or json.loads(Path("arguments.json").read_text()))
             assert code == 0, f"{kind}, undamaged: {said}"
     return place
 
@@ -104,7 +128,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_damaged_inputs_end_in_a_result_or_in_a_line(whole: Path, tmp_path: Path) -> None:
     wrong: list[str] = []
     ended: Counter[str] = Counter()
-    kinds = sorted(KINDS)
+    kinds = sorted(kind for kind in KINDS if not ONLY or kind in ONLY.split(","))
+    worker = Worker()
     for case in range(FIRST, FIRST + CASES):
         rng = random.Random(SEED * 1_000_003 + case)
         kind = kinds[case % len(kinds)]
@@ -112,16 +137,28 @@ def test_damaged_inputs_end_in_a_result_or_in_a_line(whole: Path, tmp_path: Path
         place = tmp_path / "case"
         shutil.copytree(whole, place)
         mutator = rng.choice(known)
-        with contextlib.chdir(place):
-            Path(name).write_bytes(mutator(Path(name).read_bytes(), rng))
-            code, said = call(command)
-            left = [str(path) for path in Path().rglob("*.tmp")]
+        path = next(place.glob(name))
+        if path.is_dir():
+            mutator(path, rng)
+        else:
+            path.write_bytes(mutator(path.read_bytes(), rng))
+        code, said, memory = worker.run(place, command or _arguments(path))
+        left = [path.name for path in place.rglob("*.tmp")]
         lines = [line for line in said.splitlines() if line.startswith("sfumato: ")]
         ended[f"{kind} {code}"] += 1
-        if code not in (0, 2) or (code == 2 and (len(lines) != 1 or len(lines[0]) > 1200)) or left:
-            wrong.append(
-                f"case {case} ({kind}, {mutator.__name__}): code {code}, {' '.join(said.split())[-300:]} {left}"
-            )
+        lengthy = code == 2 and (len(lines) != 1 or len(lines[0]) > 1200)
+        if code not in (0, 2) or lengthy or left or memory > MEMORY:
+            told = " ".join(said.split())[-300:]
+            wrong.append(f"case {case} ({kind}, {mutator.__name__}): code {code}, {memory} MiB, {told} {left}")
         shutil.rmtree(place)
+    worker.close()
     print(dict(sorted(ended.items())))
     assert not wrong, f"{len(wrong)} of {CASES}:\n" + "\n".join(wrong[:40])
+
+
+def _arguments(path: Path) -> list[str]:
+    """A command from a list of its words, whatever they are."""
+    try:
+        return [str(part).replace("\0", "") for part in json.loads(path.read_bytes())]
+    except TypeError:
+        return []

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from sfumato.config import load
 from sfumato.errors import ConfigError, DataError
 from sfumato.reports.report import build_report
-from sfumato.reports.tables import number
+from sfumato.reports.tables import number, tables_of, to_json
 from sfumato.studies import results, runner
 from sfumato.studies.study import Study, scaled
 
@@ -242,3 +243,41 @@ def test_progress_is_read_from_the_runs(each: Path, tmp_path: Path) -> None:
         progress = runner.training_progress(study(), folder)
         assert [name.rsplit("--", 1)[0] for name in progress] == ["ddpm--inpainting--0", "ddpm--outpainting--0"]
         assert set(progress.values()) == {images}
+
+
+def test_a_report_imports_nothing_that_a_folder_names(
+    each: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(each, tmp_path / "r")
+    told = json.loads((tmp_path / "r" / "study.json").read_text())
+    (tmp_path / "theirs.py").write_text("raise SystemExit('imported')")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r" / "study.json").write_text(json.dumps({**told, "plugins": ["theirs"]}))
+    assert build_report(tmp_path / "r").is_file(), "kinds of sfumato alone need no module"
+    told["methods"][0]["family"]["kind"] = "theirs"
+    (tmp_path / "r" / "study.json").write_text(json.dumps({**told, "plugins": ["theirs"]}))
+    with pytest.raises(ConfigError, match="--plugin NAME"):
+        build_report(tmp_path / "r")
+
+
+def test_a_study_of_version_0_1_is_still_reported(each: Path, tmp_path: Path) -> None:
+    shutil.copytree(each, tmp_path / "r")
+    path = tmp_path / "r" / "study.json"
+    told = json.loads(path.read_text())
+    for name in ("average", "mix_tasks", "precision", "moments", "at_once"):
+        told["budget"].pop(name)
+    path.write_text(json.dumps({**told, "budget": {**told["budget"], "ema": 0.05}}))
+    assert build_report(tmp_path / "r").is_file()
+
+
+def test_the_figures_are_written_for_other_programs(each: Path) -> None:
+    found = results.read_lines(each / "results.jsonl")
+    told = json.loads(to_json(tables_of(found, study())))
+    assert [part["task"] for part in told] == ["inpainting", "outpainting"]
+    figure = next(f for f in told[0]["figures"] if (f["method"], f["metric"]) == ("DDPM", "L1"))
+    assert figure["value"] == next(r for r in found if r.method == "DDPM" and r.task == "inpainting").scores["L1"].value
+    assert {d["verdict"] for d in told[0]["differences"]} <= {
+        "ahead as trained",
+        "behind as trained",
+        "not distinguishable",
+    }
