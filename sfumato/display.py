@@ -162,8 +162,8 @@ def show_explanations(explanations: Sequence[Explanation]) -> None:
     """Each pair of figures, the entries that tell them apart, and what each is worth."""
     for part in explanations:
         first, second = tables.number(part.first.value), tables.number(part.second.value)
-        title = f"{part.first.label} {first} against {part.second.label} {second}"
-        shown = _plain(f"{title}: {part.gap:+.4g}")
+        title = f"{part.first.label} {first} against {part.second.label} {second}: {part.gap:+.4g}"
+        shown = _plain(title)
         shown.add_column("differs", no_wrap=True)
         for name in ("first", "second"):
             shown.add_column(name, overflow="fold")
@@ -173,7 +173,7 @@ def show_explanations(explanations: Sequence[Explanation]) -> None:
             shown.add_row(factor.name, factor.first, factor.second, points)
         if part.factors and part.remainder and all(factor.points is not None for factor in part.factors):
             shown.add_row("unexplained", "", "", f"{part.remainder:+.4g}")
-        console.print(shown)
+        console.print(shown if part.factors else Text(printable(title), style="bold"), soft_wrap=not part.factors)
         for note in part.notes:
             console.print(f"  {note}", soft_wrap=True, style="dim")
 

@@ -84,7 +84,9 @@ def explain(
         one, two = alone(first.request, i), alone(second.request, j)
         factors, notes = differences(first, second, one, two), predicted(a, b)
         remainder = b.value - a.value
-        if not factors:
+        if not factors and remainder == 0:
+            notes.append("the two requests are the same, and so are the figures: there is nothing to explain")
+        elif not factors:
             notes.append("the two requests are the same: what differs is the software, or the run is not deterministic")
         elif not recompute:
             notes.append("points need the images; leave out --no-recompute")
@@ -208,7 +210,10 @@ def predicted(a: Score, b: Score) -> list[str]:
         halves = math.hypot(a.high - a.value, b.high - b.value)  # type: ignore[operator]
         gap = abs(b.value - a.value)
         inside = "within" if gap <= halves else "beyond"
-        notes.append(f"the gap of {gap:.3g} is {inside} what chance explains ({halves:.3g}, 95 % of both intervals)")
+        if gap:
+            notes.append(
+                f"the gap of {gap:.3g} is {inside} what chance explains ({halves:.3g}, 95 % of both intervals)"
+            )
     lines = a.card.get("infinity"), b.card.get("infinity")
     if None not in lines and a.card.get("features") == b.card.get("features") and a.n != b.n and a.n and b.n:
         expected = lines[1]["slope"] / b.n - lines[0]["slope"] / a.n  # type: ignore[index]

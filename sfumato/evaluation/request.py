@@ -24,6 +24,7 @@ SHORT: dict[str, Any] = {  # what people type, and what it means
     "fd": "frechet",
     "fid-infinity": "frechet_infinity",
     "kid": "kernel",
+    "kd": "kernel",
     "mind": "mind",
     "is": "inception_score",
     "prdc": "support",

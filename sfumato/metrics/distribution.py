@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, final
@@ -18,7 +19,7 @@ from sfumato.features.lite0 import Lite0
 from sfumato.images import Pixels
 from sfumato.kinds import choice
 from sfumato.maths.moments import Moments
-from sfumato.metrics.base import Metric, Score, mean_score
+from sfumato.metrics.base import Metric, Score, clip, mean_score
 from sfumato.streams import stream
 from sfumato.tasks.base import Observation
 
@@ -90,6 +91,31 @@ class DistributionMetric(Metric, abstract=True):
 
         Raises: ShapeError: too few vectors. CapabilityError: it needs vectors where there are statistics alone.
         """
+
+    @final
+    def score(
+        self,
+        value: float,
+        half: float | None,
+        n: int,
+        samples: Iterable[float],
+        resampled: Literal["images", "replicates", "parts"],
+        card: dict[str, Any],
+    ) -> Score:
+        """A figure as a score: value +- half as far as the metric's range goes, and what comparisons resample."""
+        return Score(
+            label=self.label,
+            value=value,
+            low=None if half is None else clip(value - half, self.span),
+            high=None if half is None else clip(value + half, self.span),
+            n=n,
+            better=self.better,
+            span=self.span,
+            unit=self.unit,
+            samples=[float(f"{sample:.6g}") for sample in samples],
+            resampled=resampled,
+            card=card,
+        )
 
     @property
     def features(self) -> Features:

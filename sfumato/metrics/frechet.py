@@ -11,7 +11,7 @@ from torch import Tensor
 from sfumato.maths.gaussians import frechet
 from sfumato.maths.moments import Moments
 from sfumato.maths.student import student_t
-from sfumato.metrics.base import Score, clip
+from sfumato.metrics.base import Score
 from sfumato.metrics.distribution import DistributionConfig, DistributionMetric, Sample, canonical, draws
 from sfumato.metrics.frechet_infinity import LEAST, extrapolate
 
@@ -64,21 +64,7 @@ class Frechet(DistributionMetric):
             warnings=few,
             **(context(made, real) if self.config.context else {}),
         )
-        return [
-            Score(
-                label=self.label,
-                value=value,
-                low=None if half is None else clip(value - half, self.span),
-                high=None if half is None else value + half,
-                n=n,
-                better=self.better,
-                span=self.span,
-                unit=self.unit,
-                samples=[float(f"{sample:.6g}") for sample in samples],
-                resampled="replicates",
-                card=card,
-            )
-        ]
+        return [self.score(value, half, n, samples, "replicates", card)]
 
 
 def bootstrap(made: Sample, real: Sample, replicates: int) -> list[float]:

@@ -94,17 +94,4 @@ class FrechetInfinity(DistributionMetric):
             infinity={"value": line.value, "slope": line.slope, "error": line.error, "points": line.points},
             interval="Student, standard error of the intercept",
         )
-        return [
-            Score(
-                label=self.label,
-                value=line.value,
-                low=line.value - half,
-                high=line.value + half,
-                n=made.n,
-                better=self.better,
-                unit=self.unit,
-                samples=[],
-                resampled="replicates",
-                card=card,
-            )
-        ]
+        return [self.score(line.value, half, made.n, [], "replicates", card)]

@@ -16,7 +16,7 @@ from sfumato.features.lite0 import Lite0
 from sfumato.kinds import choice
 from sfumato.maths.moments import finite
 from sfumato.maths.student import student_t
-from sfumato.metrics.base import Score, clip
+from sfumato.metrics.base import Score
 from sfumato.metrics.distribution import DistributionConfig, DistributionMetric, Sample, canonical
 
 
@@ -96,18 +96,4 @@ class InceptionScore(DistributionMetric):
             spread_between_splits=spread,
             interval="Student, over the splits",
         )
-        return [
-            Score(
-                label=self.label,
-                value=float(values.mean()),
-                low=None if half is None else clip(float(values.mean()) - half, self.span),
-                high=None if half is None else float(values.mean()) + half,
-                n=made.n,
-                better=self.better,
-                span=self.span,
-                unit=self.unit,
-                samples=[float(f"{value:.6g}") for value in values.tolist()],
-                resampled="parts",
-                card=card,
-            )
-        ]
+        return [self.score(float(values.mean()), half, made.n, values.tolist(), "parts", card)]

@@ -51,20 +51,8 @@ class Kernel(DistributionMetric):
         found = cubic_mmd(x, y)
         half = None if found.error is None else student_t(0.05, min(len(x), len(y)) - 1) * found.error
         influence = found.influence[found.influence.isfinite()]
-        return [
-            Score(
-                label=self.label,
-                value=found.value,
-                low=None if half is None else found.value - half,
-                high=None if half is None else found.value + half,
-                n=made.n,
-                better=self.better,
-                unit=self.unit,
-                samples=[float(f"{value:.6g}") for value in influence.tolist()],
-                resampled="images",
-                card=self.card(made, real, what, pairs="all", interval="Student, jackknife over both sets", **told),
-            )
-        ]
+        card = self.card(made, real, what, pairs="all", interval="Student, jackknife over both sets", **told)
+        return [self.score(found.value, half, made.n, influence.tolist(), "images", card)]
 
     def _by_subsets(self, made: Sample, real: Sample, what: str) -> Score:
         x, y = canonical(made.needed(self.label)), canonical(real.needed(self.label))
@@ -81,15 +69,5 @@ class Kernel(DistributionMetric):
         spread = float(found.std()) if len(values) > 1 else None
         subsets = {"subsets": self.config.subsets, "subset_size": size, "spread_between_subsets": spread}
         interval = "Student, over subsets; it holds the noise of drawing them and not that of the images"
-        return Score(
-            label=self.label,
-            value=float(found.mean()),
-            low=None if half is None else float(found.mean()) - half,
-            high=None if half is None else float(found.mean()) + half,
-            n=made.n,
-            better=self.better,
-            unit=self.unit,
-            samples=[float(f"{value:.6g}") for value in values],
-            resampled="parts",
-            card=self.card(made, real, what, pairs=subsets, interval=interval),
-        )
+        card = self.card(made, real, what, pairs=subsets, interval=interval)
+        return self.score(float(found.mean()), half, made.n, values, "parts", card)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sfumato.errors import ShapeError
 from sfumato.maths.student import student_t
-from sfumato.metrics.base import Score, clip
+from sfumato.metrics.base import Score
 from sfumato.metrics.distribution import DistributionConfig, DistributionMetric, Sample, canonical, draws
 from sfumato.streams import stream
 
@@ -87,21 +87,7 @@ class MIND(DistributionMetric):
         interval = f"Student, sd of {len(samples)} bootstrap replicates over images" if half is not None else None
         what = "3 d times the mean squared Wasserstein-2 distance over random directions (MIND, 2026)"
         card = self.card(made, real, what, directions=self.config.directions, interval=interval, **floor)
-        return [
-            Score(
-                label=self.label,
-                value=value,
-                low=None if half is None else clip(value - half, self.span),
-                high=None if half is None else clip(value + half, self.span),
-                n=made.n,
-                better=self.better,
-                span=self.span,
-                unit=self.unit,
-                samples=[float(f"{sample:.6g}") for sample in samples],
-                resampled="replicates",
-                card=card,
-            )
-        ]
+        return [self.score(value, half, made.n, samples, "replicates", card)]
 
     def _replicates(self, made: Sample, real: Sample) -> list[float]:
         """Figures of sets drawn anew with replacement; pairs draw the same places, so that what they share cancels."""

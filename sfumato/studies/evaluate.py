@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -78,10 +77,9 @@ def evaluate_run(
         metrics=chosen,
         plugins=trained.config.plugins,
     )
-    shutil.rmtree(where / "results", ignore_errors=True)
     write_atomic(where / "study.json", study.to_json())
     show_truth(trained.tasks, data.test, where)
-    answer = []
+    answer, made = [], set[str]()
     for row, restorer, model in rows:
         for task in trained.tasks:
             operator = task.operator([stream(0, "mask", 0)], 1, data.size)
@@ -102,6 +100,10 @@ def evaluate_run(
             found = result(row, task, seed, measured, model, restorer.calls())
             save(found, where, name)
             answer.append(found)
+            made.add(name)
+    for path in (where / "results").glob("*.json"):  # of an earlier evaluation; only now, that this one is whole
+        if path.stem not in made:
+            path.unlink()
     return ordered(answer, study)
 
 

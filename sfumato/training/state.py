@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor
 
+from sfumato.config import Strict
 from sfumato.errors import WeightsError
 from sfumato.families.base import Family, Stage, parameter_count
 from sfumato.kinds import build
@@ -48,7 +48,13 @@ class Progress:
     """Weights that were taken from the run that this one started from."""
 
 
-KNOWN = TypeAdapter(Progress)
+class Facts(Strict):
+    """What a checkpoint says beside its tensors."""
+
+    ledger: Ledger
+    progress: Progress
+    players: list[str] = []
+    """Whose optimisers it has the state of."""
 
 
 class State:
@@ -168,15 +174,13 @@ class State:
             return None
         tensors, facts = found
         try:
-            ledger, self.progress = (
-                Ledger.model_validate(facts["ledger"]),
-                KNOWN.validate_json(json.dumps(facts["progress"]), strict=True),
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            known = Facts.model_validate_json(json.dumps(facts), strict=True)
+        except ValueError as error:
             raise WeightsError(
                 f"the checkpoint in {self.folder} cannot be used ({str(error).splitlines()[0]}); remove it to start again"
             ) from None
-        self.ledger = ledger.model_copy(update={"processes": processes.world()})
+        self.progress = known.progress
+        self.ledger = known.ledger.model_copy(update={"processes": processes.world()})
         for stage in stages[: self.progress.stage + 1]:
             grown(self.family, stage, self.seed, self.device)
         self.average.follow(self.family)
@@ -189,7 +193,7 @@ class State:
         except (RuntimeError, KeyError):
             raise WeightsError(f"{what} has an average of another training; remove it to start again") from None
         checkpoint.require_fit(averages, self.average.tensors(), f"{what}, its average")
-        for name in facts.get("players", ()):
+        for name in known.players:
             if not any(full.startswith(f"optimizer.{name}.") for full in tensors):
                 raise WeightsError(f"{what} lacks the state of the optimiser of {name}; remove it to start again")
         self._compile()

@@ -194,3 +194,16 @@ def test_what_lies_beyond_reach_decides_nothing(name: str, seed: int) -> None:
         hole[top : top + rng.integers(1, 12), left : left + rng.integers(1, 12)] = True
     restorer = build(parse(Restorer, name))
     np.testing.assert_array_equal(restorer.filled(picture, hole), restorer.fill(picture, hole).reshape(picture.shape))
+
+
+def test_many_small_holes_need_the_memory_of_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sfumato.restorers import biharmonic
+
+    restorer = build(parse(Restorer, "biharmonic"))
+    picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    hole = np.zeros((40, 40), bool)
+    for top, left in ((4, 4), (4, 14), (20, 5), (25, 30)):
+        hole[top : top + 5, left : left + 5] = True
+    whole = restorer.fill(picture, hole)
+    monkeypatch.setattr(biharmonic, "MOST", 26 * biharmonic.A_PIXEL)  # one hole at a time
+    np.testing.assert_array_equal(restorer.fill(picture, hole), whole)
