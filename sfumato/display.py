@@ -68,10 +68,13 @@ def _bars() -> Progress:
 def training_bar(name: str, images: int) -> Iterator[Callable[[Ledger, Mapping[str, float]], None]]:
     """A bar of images consumed, with the losses beside it; yields what a Trainer calls as `watch`."""
     with _bars() as bars:
-        bar, told = bars.add_task(name, total=images, note=""), 0
+        bar, told, warned = bars.add_task(name, total=images, note=""), 0, False
 
         def watch(ledger: Ledger, terms: Mapping[str, float]) -> None:
-            nonlocal told
+            nonlocal told, warned
+            if ledger.alarm and not warned:
+                warned = True
+                say(f"{name}: {ledger.alarm}", warning=True)
             note = "  ".join(f"{key} {value:.3g}" for key, value in terms.items())
             bars.update(bar, completed=min(ledger.images, images), note=note)
             tenth = 10 * ledger.images // images

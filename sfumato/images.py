@@ -27,6 +27,7 @@ Pixels = UInt8[Tensor, "B C H W"]  # 0 to 255
 Known = Float[Tensor, "B 1 H W"]  # 1 = pixel given exactly, 0 = to be made
 
 PEAK = 255.0
+LEVEL = 2.0 / PEAK  # a grey level on the scale of images, -1 to 1
 LARGEST = 64_000_000  # pixels; a picture above it is refused before it is decoded
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # what is opened at all: other decoders run programs, or guess
 ORIENTATION, EXIF, GPS = 0x0112, 0x8769, 0x8825  # tags of EXIF: the turn, and two directories

@@ -224,6 +224,21 @@ class Family(Kind, nn.Module, ABC, root=True):
         """The networks that sampling needs: what parity counts and what is averaged and published."""
         return (self,)
 
+    def companions(self) -> Sequence[nn.Module]:
+        """Networks that sampling does without and other uses do not, as an encoder: averaged and saved, not counted."""
+        return ()
+
+    def notes(self) -> Sequence[str]:
+        """What the card of a finished run should say beyond its settings."""
+        return ()
+
+    def alarm(self, means: Mapping[str, float]) -> str:
+        """What is wrong with a training, from the mean losses of the last rounds; empty where nothing is.
+
+        It is asked once a tenth of the budget is spent; what it says is told at once and stays on the card.
+        """
+        return ""
+
     def frozen(self) -> Sequence[nn.Module]:
         """Deployed parts that nobody trains."""
         return ()
@@ -342,6 +357,14 @@ class Decodes(ABC):
     @abstractmethod
     def decode(self, z: Tensor, condition: Condition) -> Images:
         """Their images; differentiable."""
+
+
+class Encodes(ABC):
+    """A family that finds the latent vectors of images."""
+
+    @abstractmethod
+    def encode(self, x: Images, condition: Condition) -> Tensor:
+        """The latent vector that an image would be decoded from, as far as the family knows."""
 
 
 class Likelihood(ABC):

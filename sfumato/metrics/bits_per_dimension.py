@@ -13,12 +13,10 @@ from sfumato.config import Strict
 from sfumato.data.base import Split
 from sfumato.errors import ShapeError
 from sfumato.families.base import Likelihood
-from sfumato.images import PEAK, Images, Pixels, to_float
+from sfumato.images import LEVEL, Images, Pixels, to_float
 from sfumato.metrics.base import Metric, Score, mean_score
 from sfumato.streams import stream
 from sfumato.tasks.base import Observation
-
-STEP = 2.0 / PEAK  # a level of 255 on the scale of images
 
 
 def dequantised(pixels: UInt8[Tensor, "B C H W"], rng: torch.Generator) -> Images:
@@ -27,7 +25,7 @@ def dequantised(pixels: UInt8[Tensor, "B C H W"], rng: torch.Generator) -> Image
     The bins of 0 and 255 reach half a level beyond [-1, 1], so that all 256 have one width.
     """
     u = torch.rand(pixels.shape, generator=rng, device=pixels.device)
-    return to_float(pixels) + (u - 0.5) * STEP
+    return to_float(pixels) + (u - 0.5) * LEVEL
 
 
 class BitsPerDimension(Metric):
@@ -81,8 +79,8 @@ def bits(log_prob: Float64[Tensor, " B"], dimensions: int) -> Float64[Tensor, " 
     """-(log p(x) / d + log of a level's width) / log 2, with p a density on the scale -1 to 1.
 
     Example:
-        >>> width = 256 * STEP  # all bins together
+        >>> width = 256 * LEVEL  # all bins together
         >>> [round(float(b), 9) for b in bits(torch.tensor([-3 * math.log(width)], dtype=torch.float64), 3)]
         [8.0]
     """
-    return -(log_prob / dimensions + math.log(STEP)) / math.log(2)
+    return -(log_prob / dimensions + math.log(LEVEL)) / math.log(2)

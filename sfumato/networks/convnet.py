@@ -86,7 +86,14 @@ class Critic(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, size: Size, width: float, classes: int = 0, deepest: int = 4, grain: int | None = None
+        self,
+        inputs: int,
+        size: Size,
+        width: float,
+        classes: int = 0,
+        deepest: int = 4,
+        grain: int | None = None,
+        outputs: int = 1,
     ):
         super().__init__()
         levels = level_count(size, 8)
@@ -96,19 +103,55 @@ class Critic(nn.Module):
             CriticStage(channels[level], channels[min(level + 1, levels - 1)]) for level in range(levels - 1)
         )
         features = channels[-1] * math.prod(side >> (levels - 1) for side in size)
-        self.exit = nn.Linear(features, 1)
+        self.exit = nn.Linear(features, outputs)
         self.label = nn.Embedding(classes, features) if classes else None
         if self.label is not None:
             nn.init.zeros_(self.label.weight)
 
-    def forward(self, x: Maps, condition: Condition) -> Float[Tensor, " B"]:
-        """[B, C, H, W] and what is told to [B]; no bound on the values."""
+    def features(self, x: Maps, condition: Condition) -> Float[Tensor, "B d"]:
+        """What the last layer sees."""
         h = self.enter(condition.beside(x))
         for stage in self.stages:
             h = stage(h)
-        h = F.leaky_relu(h, 0.2).flatten(1)
+        return F.leaky_relu(h, 0.2).flatten(1)
+
+    def forward(self, x: Maps, condition: Condition) -> Float[Tensor, " B"]:
+        """[B, C, H, W] and what is told to [B]; no bound on the values."""
+        h = self.features(x, condition)
         score: Tensor = self.exit(h)[:, 0]
         return score if self.label is None else score + (self.label(condition.label) * h).mean(1)
+
+
+class Encoder(Critic):
+    """The critic's stages to a vector of `outputs` numbers, told a label by adding its own vector to the features."""
+
+    def forward(self, x: Maps, condition: Condition) -> Float[Tensor, "B d"]:
+        """[B, C, H, W] and what is told to [B, outputs]."""
+        h = self.features(x, condition)
+        out: Tensor = self.exit(h if self.label is None else h + self.label(condition.label))
+        return out
+
+
+class Recoder(nn.Module):
+    """-mean |x - D(x)| for each image, D an autoencoder through a code of a few numbers."""
+
+    def __init__(
+        self,
+        channels: int,
+        condition: int,
+        size: Size,
+        width: float,
+        code: int,
+        classes: int = 0,
+        grain: int | None = None,
+    ):
+        super().__init__()
+        self.encoder = Encoder(channels + condition, size, width, classes, grain=grain, outputs=code)
+        self.decoder = Decoder(code, channels, size, width, grain=grain)
+
+    def forward(self, x: Maps, condition: Condition) -> Float[Tensor, " B"]:
+        """[B, C, H, W] and what is told to [B], 0 at most."""
+        return -(x - self.decoder(self.encoder(x, condition))).abs().mean((1, 2, 3))
 
 
 class CriticStage(nn.Module):

@@ -94,8 +94,10 @@ class Attention(nn.Module):
     Reference: Vaswani et al. (2017); Zhang et al. (2019), Self-attention generative adversarial networks.
     """
 
-    def __init__(self, channels: int, per_head: int = 32):
+    def __init__(self, channels: int, per_head: int = 32, twice: bool = False):
+        """`twice`: its gradient has a gradient, which a fused attention's has not; for critics with penalties."""
         super().__init__()
+        self.twice = twice
         self.heads = max(channels // per_head, 1)
         while channels % self.heads:
             self.heads -= 1
@@ -109,6 +111,10 @@ class Attention(nn.Module):
         # Pixels become rows; on channels_last tensors this is a view, not a copy.
         rows = self.qkv(self.norm(x)).permute(0, 2, 3, 1).reshape(batch, height * width, 3, self.heads, -1)
         q, k, v = (part.transpose(1, 2) for part in rows.unbind(2))
-        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, height, width, channels)
+        if self.twice:
+            h = (q @ k.transpose(2, 3) / math.sqrt(q.shape[3])).softmax(3) @ v
+        else:
+            h = F.scaled_dot_product_attention(q, k, v)
+        h = h.transpose(1, 2).reshape(batch, height, width, channels)
         out: Tensor = x + self.proj(h.permute(0, 3, 1, 2))
         return out

@@ -218,7 +218,10 @@ def _budget(config: Strict, spec: DataSpec, rounds: int) -> Budget:
     """Enough images for so many rounds of every stage."""
     family = make_family(config, spec, 0)  # thrown away: asking for players may already make a family grow
     stages: Sequence[Stage] = family.stages()
-    needed = max((sum(player.turns for player in family.players(stage)) / stage.share for stage in stages), default=1)
+    needed = max(
+        (sum(player.turns for player in family.players(stage)) / stage.share for stage in stages if stage.share),
+        default=1,
+    )
     return Budget(images=math.ceil(rounds * BATCH * max(needed, 1)), batch=BATCH)
 
 

@@ -16,8 +16,8 @@ from sfumato.kinds import Kind
 
 
 def deployed_state(family: Family) -> dict[str, Tensor]:
-    """The weights and buffers of the deployed modules, by their names in the family's state."""
-    chosen = {id(module) for module in family.deployed()}
+    """The weights and buffers of the deployed modules and their companions, by their names in the family's state."""
+    chosen = {id(module) for module in (*family.deployed(), *family.companions())}
     prefixes = [name + "." if name else "" for name, module in family.named_modules() if id(module) in chosen]
     return {name: value for name, value in family.state_dict().items() if name.startswith(tuple(prefixes))}
 

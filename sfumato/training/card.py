@@ -25,7 +25,9 @@ def card(run: Run, started: str = "") -> str:
         f"{part.ledger.flops:.3g} operations of its own (`parts/{name}/ledger.json`)"
         for name, part in run.parts.items()
     ]
-    more = "".join(line + "\n" for line in [*made_of, started] if line)
+    notes = [f"- {note}" for note in run.family.notes()]
+    alarm = f"- **Alarm** {ledger.alarm}" if ledger.alarm else ""
+    more = "".join(line + "\n" for line in [*made_of, started, *notes, alarm] if line)
     return f"""# {config.family.kind} for {tasks}
 
 - Data: `{config.data.kind}`, {run.spec.channels} x {run.spec.size[0]} x {run.spec.size[1]}

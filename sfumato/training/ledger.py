@@ -36,6 +36,8 @@ class Ledger(Strict):
     """Arithmetic of the networks."""
     processes: int = 1
     """How many processes shared the batch."""
+    alarm: str = ""
+    """What the family found wrong with its training, and since when; empty where nothing is, or where it passed."""
 
 
 def flop_counter() -> FlopCounterMode:

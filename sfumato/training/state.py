@@ -52,7 +52,9 @@ class Facts(Strict):
     """What a checkpoint says beside its tensors."""
 
     ledger: Ledger
+    """What was spent."""
     progress: Progress
+    """Where the training stood."""
     players: list[str] = []
     """Whose optimisers it has the state of."""
 
@@ -126,6 +128,12 @@ class State:
         peak = max(self.ledger.peak_bytes, peak_bytes(self.device))
         self.ledger = self.ledger.model_copy(update={"peak_bytes": peak})
         means = self.losses.means(self.ledger.images)
+        if means and self.ledger.images >= self.budget.images / 10:
+            said = self.family.alarm(means)
+            since = (
+                self.ledger.alarm if said and self.ledger.alarm else f"from {self.ledger.images:,} images on: {said}"
+            )
+            self.ledger = self.ledger.model_copy(update={"alarm": since if said else ""})
         if processes.rank() == 0:
             if self.watch is not None:
                 self.watch(self.ledger, means)

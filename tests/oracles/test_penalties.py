@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sfumato.families.lipschitz import Clip, GradientPenalty, SpectralNorm
+from sfumato.families.penalties import Clip, GradientPenalty, SpectralNorm
 from sfumato.streams import stream
 
 

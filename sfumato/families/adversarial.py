@@ -1,0 +1,160 @@
+"""The adversarial engine: a critic tells real from made images, a generator makes its scores high; what scores are worth is a
+game, what steadies the critic is a list of penalties. `gan` and `wgan` are short files that set its defaults.
+
+For restoration both networks see the condition, and a reconstruction term weighs the pixels that the task names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from sfumato.config import Strict
+from sfumato.families.adversaries import Adversaries, Modern
+from sfumato.families.augment import DiffAugment
+from sfumato.families.base import Batch, Decodes, Family, Objective, Player, Stage, Terms, weighted_mean, weights
+from sfumato.families.games import Game
+from sfumato.families.penalties import Penalty
+from sfumato.images import Images, Size
+from sfumato.kinds import build, choice
+from sfumato.networks.condition import Condition
+from sfumato.streams import Rngs, normals
+
+
+class AdversarialConfig(Strict):
+    """What every adversarial family can be told."""
+
+    width: float = Field(default=32, gt=0)
+    """Channels of the widest map of the generator; parity solves for it."""
+    embedding: int | None = Field(default=None, ge=4)
+    """Length of the vector, made of z, that tells every block; parity's fine knob. Left out: z itself."""
+    critic_width: float | None = Field(default=None, gt=0)
+    """Channels of the widest map of the critic; the generator's width when left out."""
+    latent: int = Field(default=64, ge=1)
+    """Length of z."""
+    network: Annotated[Any, choice(Adversaries, "residual")] = Modern.Config()
+    """residual (modern), dcgan, biggan_deep or published (paper 000)."""
+    share_batch: bool = False
+    """Let all turns of a round see one batch, which is consumed once, as in paper 000's code."""
+    reconstruction: float = Field(default=50.0, ge=0.0)
+    """lambda_recon, the weight of the reconstruction term; it needs a condition and is left out without one."""
+    project: bool = True
+    """Let both losses see G with the measurement put back, so that seams count; paper 000 judges G itself."""
+    labels: bool = False
+    """Tell both networks the class of each image, the critic by projection; the data must have labels."""
+    augment: DiffAugment = DiffAugment()
+    """Changes through which the critic sees images, for small data."""
+
+
+class Adversarial(Family, Decodes, abstract=True):
+    """Critic: the game's loss on C(x, y) and C(G(z, y), y), and penalties. Generator: the game's, and reconstruction."""
+
+    game: Game
+    penalties: nn.ModuleList
+    turns: int
+    """Turns of the critic for one of the generator."""
+
+    def connect(self, game: Strict, penalties: Sequence[Strict], critic_turns: int) -> None:
+        """Make both networks, the critic wrapped by its penalties."""
+        config, classes = self.config, self.spec.classes if self.labelled else 0
+        networks: Adversaries = build(config.network)
+        self.game, self.turns = build(game), critic_turns
+        self.penalties = nn.ModuleList(build(one) for one in penalties)
+        self.generator: nn.Module = networks.generator(
+            self.spec, config.width, config.latent, classes, config.embedding
+        )
+        critic = self.game.judge(networks, self.spec, config.critic_width or config.width, classes)
+        for penalty in self._steadying():
+            critic = penalty.wrap(critic)
+        self.critic: nn.Module = critic
+
+    def _steadying(self) -> list[Penalty]:
+        return [part for part in self.penalties if isinstance(part, Penalty)]
+
+    def players(self, stage: Stage) -> Sequence[Player]:
+        """The critic's turns, then the generator's."""
+        config, fresh = self.config, not self.config.share_batch
+        return [
+            Player(
+                "critic",
+                [weights(self.critic)],
+                [Objective(self.critic_loss)],
+                config.critic_optimizer,
+                turns=self.turns,
+                fresh=fresh,
+                after_step=self.after_critic,
+            ),
+            Player(
+                "generator",
+                [weights(self.generator)],
+                [Objective(self.generator_loss)],
+                config.generator_optimizer,
+                fresh=fresh,
+            ),
+        ]
+
+    def after_critic(self, batch: Batch) -> None:
+        """What penalties do once the critic has moved."""
+        for penalty in self._steadying():
+            penalty.after(self.critic)
+
+    def critic_loss(self, batch: Batch) -> Terms:
+        """The game's loss, and what keeps the critic steady."""
+        with torch.no_grad():
+            made = self.make(batch)
+        real, made, condition = self.seen(batch.x, made, batch)
+        terms: dict[str, Tensor] = {}
+        for penalty in self._steadying():
+            terms |= penalty.penalty(lambda x: self.score(x, condition), real, made, batch.rng, batch.progress)
+        return {**self.game.critic(self.score(real, condition), self.score(made, condition)), **terms}
+
+    def generator_loss(self, batch: Batch) -> Terms:
+        """The game's loss, and |x - G(z, y)|_1 where the task's loss looks."""
+        made = self.make(batch)
+        real, shown, condition = self.seen(batch.x, made, batch)
+        rated = self.score(real, condition) if self.game.paired else None
+        terms = {"adversarial": self.game.generator(rated, self.score(shown, condition))}
+        if batch.condition.image is not None and self.config.reconstruction > 0:
+            distance = weighted_mean((made - batch.x).abs(), batch.observation.weight)
+            terms["reconstruction"] = self.config.reconstruction * distance
+        return terms
+
+    def make(self, batch: Batch) -> Images:
+        """G(z, y), with the measurement put back where `project` is on."""
+        made = self.decode(self.latent(len(batch.x), batch.rng), batch.condition)
+        return batch.observation.project(made) if self.config.project else made
+
+    def seen(self, real: Images, made: Images, batch: Batch) -> tuple[Images, Images, Condition]:
+        """What the critic sees of them: image i, its made twin and its condition through the same changes."""
+        told, changes = batch.condition, self.config.augment
+        if not changes.changes:
+            return real, made, told
+        both = [real, made, *([told.image] if told.image is not None else [])]
+        real, made, *image = changes(both, self.spec.channels, batch.rng)
+        return real, made, Condition(image[0] if image else None, told.label, told.level)
+
+    def score(self, x: Images, condition: Condition) -> Tensor:
+        """C(x, y), one number an image."""
+        score: Tensor = self.critic(x, condition)
+        return score
+
+    def latent(self, n: int, rng: Rngs) -> Tensor:
+        """z from a standard normal law, [n, latent]."""
+        return normals(rng, n, self.config.latent)
+
+    def decode(self, z: Tensor, condition: Condition) -> Images:
+        """G(z, y)."""
+        made: Tensor = self.generator(z, condition)
+        return made
+
+    def draw(self, n: int, condition: Condition, size: Size, rng: Rngs) -> Images:
+        """One pass of the generator."""
+        return self.decode(self.latent(n, rng), condition)
+
+    def deployed(self) -> Sequence[nn.Module]:
+        """The generator; the critic stays at home."""
+        return (self.generator,)
