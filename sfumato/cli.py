@@ -180,9 +180,10 @@ def evaluate(
     size: Annotated[int | None, typer.Option(min=1, help="Bring all images to this size first.")] = None,
     mixed: Annotated[bool, typer.Option("--mixed", help="Accept images of several sizes as they are.")] = False,
     skip_broken: Annotated[bool, typer.Option("--skip-broken", help="Leave out files that cannot be read.")] = False,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the scores and the page.")] = Path(
-        "runs/evaluation"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the scores and the page: runs/evaluation, or RUN/evaluation."),
+    ] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the scores with their cards here too.")] = None,
     device: Device = "auto",
     settings: Set = None,
@@ -205,12 +206,12 @@ def evaluate(
         unused = [name for name, value in given.items() if value]
         if unused:
             raise typer.BadParameter(f"{unused[0]} needs REAL, as in `sfumato evaluate {made} {made}:test`")
-        commands.evaluate_run(Path(made), metrics, n_real, json_out, device)
+        commands.evaluate_run(Path(made), metrics, n_real, out, json_out, device)
         return
     request: dict[str, Any] = {"made": made, "real": real, "features": features, "n": n, "n_real": n_real}
     request |= {"train": train, "masks": masks, "size": size, "mixed": mixed}
     request |= {"on_broken": "skip" if skip_broken else "refuse"} | ({"metrics": metrics} if metrics else {})
-    commands.evaluate_sets(request, settings or [], out, json_out, device)
+    commands.evaluate_sets(request, settings or [], out or Path("runs/evaluation"), json_out, device)
 
 
 @app.command()
@@ -373,7 +374,7 @@ def main(arguments: list[str] | None = None) -> None:
         # torch has no class of its own for a CPU that cannot allocate
         _fail(f"out of memory ({str(error).splitlines()[0]}); lower budget.batch, batch or width", 2, arguments)
     if code == 130:  # and newer ones
-        _fail("stopped at once; what was finished is on disk", 130, arguments)
+        _fail("stopped at once; files that were finished are kept", 130, arguments)
     raise SystemExit(code if isinstance(code, int) else 0)
 
 

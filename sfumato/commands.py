@@ -35,16 +35,18 @@ from sfumato.training.run import load
 from sfumato.training.sampling import AT_ONCE, sample_pixels
 
 
-def evaluate_run(folder: Path, metrics: str, test: int | None, json_out: Path | None, device: str) -> None:
+def evaluate_run(
+    folder: Path, metrics: str, test: int | None, out: Path | None, json_out: Path | None, device: str
+) -> None:
     """Measure a run on the test images of its own data, by what it was trained for, beside the classical methods."""
     chosen = [official(name.strip()) for name in metrics.split(",") if name.strip()]
-    results = runs.evaluate_run(folder, chosen, test, device=device, baselines=True)
+    results = runs.evaluate_run(folder, chosen, test, out, device=device, baselines=True)
     display.show(results)
     scores = {score.label: score for result in results for score in result.scores.values()}
     n = max((score.n for score in scores.values()), default=0)
     units = ", ".join(f"{label} ({score.unit})" for label, score in scores.items())
     display.say(f"on {n:,} test images; {units}")
-    display.say(f"page: {build_report(folder / 'evaluation')}")
+    display.say(f"page: {build_report(out or folder / 'evaluation')}")
     if json_out is not None:
         write_atomic(json_out, "[" + ",\n".join(result.model_dump_json(indent=2) for result in results) + "]\n")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -208,15 +209,20 @@ def _peculiar(picture: Image.Image, content: bytes, path: str, file_format: str,
 
 
 def _exif(picture: Image.Image) -> bytes | None:
-    """A TIFF's own tags say how its pixels lie, so of these only what describes the picture is handed on."""
+    """A TIFF's own tags say how its pixels lie, so of these only what describes the picture is handed on.
+
+    The tags of the camera and of the place lie in directories of their own; one that is broken is left out alone.
+    """
+    kept = Image.Exif()
     try:
-        found, kept = picture.getexif(), Image.Exif()
+        found = picture.getexif()
         for tag, value in found.items():
-            if tag != ORIENTATION and (picture.format != "TIFF" or tag in DESCRIBING):
+            if tag not in (ORIENTATION, EXIF, GPS) and (picture.format != "TIFF" or tag in DESCRIBING):
                 kept[tag] = value
         for directory in (EXIF, GPS):
-            if inner := found.get_ifd(directory):
-                kept.get_ifd(directory).update(inner)
+            with suppress(Exception):
+                if inner := found.get_ifd(directory):
+                    kept.get_ifd(directory).update(inner)
         return kept.tobytes() if len(kept) or kept.get_ifd(EXIF) or kept.get_ifd(GPS) else None
     except Exception:  # whatever a broken block makes of Pillow's TIFF reader
         return None

@@ -82,10 +82,15 @@ def test_without_out_the_format_is_the_input_s(here: Path) -> None:
     assert look("restored.bmp").format == "BMP"
 
 
+DIRECTORIES = [(0x8769, 0x9003, "2026:01:01 00:00:00"), (0x8825, 1, "N")]  # when and where, as telephones write
+
+
 @pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif"])
 def test_profile_exif_and_resolution_stay_and_the_turn_is_applied_once(here: Path, ending: str) -> None:
     exif = Image.Exif()
     exif[0x010F], exif[0x0112] = "A camera", 6
+    for directory, tag, value in DIRECTORIES:
+        exif.get_ifd(directory)[tag] = value
     wide = np.repeat(COLOURS, 2, axis=1)
     save(wide, f"p.{ending}", exif=exif, icc_profile=PROFILE, dpi=(300, 300))
     save(np.repeat(HOLE * 255, 2, axis=0).astype(np.uint8), "m.png")  # upright, 24 x 48
@@ -93,6 +98,8 @@ def test_profile_exif_and_resolution_stay_and_the_turn_is_applied_once(here: Pat
     assert made.size == (SIDE, 2 * SIDE)
     assert made.info["icc_profile"] == PROFILE
     assert made.getexif()[0x010F] == "A camera" and 0x0112 not in made.getexif()
+    if ending != "tif":  # Pillow writes no directories into a TIFF
+        assert all(made.getexif().get_ifd(directory)[tag] == value for directory, tag, value in DIRECTORIES)
     assert ending == "webp" or made.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 

@@ -200,7 +200,9 @@ class Preflight:
         if self.leaks:
             lines.append(self.leaks_line())
         if not all(self.parts.values()):
-            lines.append(f"a part is empty ({self.parts_line()}); add pictures")
+            lines.append(
+                f"a part is empty ({self.parts_line()}); add pictures, or make folders train, validation and test"
+            )
         if self.duplicates:
             copies = ", ".join(" = ".join(map(self._short, group)) for group in self.duplicates[:SHOWN])
             lines.append(

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.data.imageset import ImageSet, Picture
@@ -21,7 +22,7 @@ from sfumato.metrics.base import Metric, PairedMetric, Score
 from sfumato.tasks.base import Observation
 from sfumato.tasks.operators import Masking
 
-AT_ONCE = 64
+AT_ONCE, ROOM = 64, 1 << 22  # images in one step, and their pixels; a few more steps are decoded ahead
 GUESSED = {
     "number": "{} are paired by the numbers in their names, since the names differ",
     "order": "{} are paired by the order of their names, since the names differ",
@@ -78,7 +79,8 @@ def judge(
         raise CapabilityError(f"{metric.label} needs a model that answers; use it in a study, or evaluate a run")
     made, real, how = paired(made, real)
     masks, guessed = mask_set(request, made)
-    parts = [made.parts(AT_ONCE), real.parts(AT_ONCE)] + ([masks.parts(AT_ONCE)] if masks is not None else [])
+    at_once = max(min(AT_ONCE, ROOM // made.entries[0].decode()[0].numel()), 1)
+    parts = [part.parts(at_once) for part in (made, real, masks) if part is not None]
     done, turned = 0, Turned()
     for groups in zip(*parts, strict=True):
         batch = []
@@ -90,7 +92,7 @@ def judge(
                     f"{entry.name} is {sizes[0]}, its true image {sizes[1]}; give --size {min(x.shape[1:])}"
                 )
             mask = None if masks is None else groups[2][1][i]
-            batch.append((x, y, known_of(mask, y, entry.name)))
+            batch.append((x, y, known_of(mask, y, entry.name, request.size is not None)))
         shapes = {tuple(part.shape for part in triple) for triple in batch}
         for triples in [batch] if len(shapes) == 1 else [[triple] for triple in batch]:
             x, y, known = (torch.stack(list(part)).to(device) for part in zip(*triples, strict=True))
@@ -160,13 +162,18 @@ class Turned:
         return []
 
 
-def known_of(mask: Picture | None, image: Picture, name: str) -> Tensor:
+def known_of(mask: Picture | None, image: Picture, name: str, resized: bool = False) -> Tensor:
     """1 where a mask is dark, 0 where it is light: masks are white where the picture was made; all 0 without a mask.
+
+    Where the images were resized the mask is too: a pixel is known where all of it is.
 
     Raises: ShapeError: the mask has another size.
     """
     if mask is None:
         return torch.zeros(1, *image.shape[1:])
+    if resized and mask.shape[1:] != image.shape[1:]:
+        light = (mask.float().mean(0, keepdim=True) >= 128).float()
+        return (F.interpolate(light[None], image.shape[1:], mode="area")[0] == 0).float()
     if mask.shape[1:] != image.shape[1:]:
         sizes = [f"{part.shape[1]} x {part.shape[2]}" for part in (mask, image)]
         raise ShapeError(f"the mask of {name} is {sizes[0]}, the image {sizes[1]}; they must be of one size")

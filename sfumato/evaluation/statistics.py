@@ -84,7 +84,7 @@ def own(path: Path, features: Features) -> Sample:
             raise ValueError("numbers that are not finite")
         if float(max(part.abs().max() for part in (mean, covariance, vectors) if part is not None)) > LARGEST:
             raise ValueError("numbers beyond any feature")
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{path} holds no statistics ({type(error).__name__}: {error}); {again}") from None
     wrong = [key for key, value in features.about().items() if had.get(key) != value]
     if wrong:

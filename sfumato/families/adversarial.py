@@ -6,7 +6,7 @@ For restoration both networks see the condition, and a reconstruction term weigh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -22,7 +22,14 @@ from sfumato.families.penalties import Penalty
 from sfumato.images import Images, Size
 from sfumato.kinds import build, choice
 from sfumato.networks.condition import Condition
-from sfumato.streams import Rngs, normals
+from sfumato.streams import Rngs, normals, stream
+
+LOOKED_AT, COLLAPSED = 32, 0.35  # images that are held against one another; share of real variety that alarms
+
+
+def variety(x: Images) -> Tensor:
+    """The root of the mean variance of a pixel over images."""
+    return x.detach().float().var(0).mean().sqrt()
 
 
 class AdversarialConfig(Strict):
@@ -53,6 +60,7 @@ class AdversarialConfig(Strict):
 class Adversarial(Family, Decodes, abstract=True):
     """Critic: the game's loss on C(x, y) and C(G(z, y), y), and penalties. Generator: the game's, and reconstruction."""
 
+    variety: Tensor
     game: Game
     penalties: nn.ModuleList
     turns: int
@@ -71,6 +79,7 @@ class Adversarial(Family, Decodes, abstract=True):
         for penalty in self._steadying():
             critic = penalty.wrap(critic)
         self.critic: nn.Module = critic
+        self.register_buffer("variety", torch.zeros(()))
 
     def _steadying(self) -> list[Penalty]:
         return [part for part in self.penalties if isinstance(part, Penalty)]
@@ -98,9 +107,18 @@ class Adversarial(Family, Decodes, abstract=True):
         ]
 
     def after_critic(self, batch: Batch) -> None:
-        """What penalties do once the critic has moved."""
+        """What penalties do once the critic has moved; and how much real images differ is remembered."""
         for penalty in self._steadying():
             penalty.after(self.critic)
+        if len(batch.x) > 1:
+            self.variety.lerp_(variety(batch.x), 0.1 if bool(self.variety) else 1.0)
+
+    def alarm(self, means: Mapping[str, float]) -> str:
+        """Images that are all alike, where there is no observation to make them differ."""
+        if self.spec.condition or not bool(self.variety):
+            return ""
+        share = float(variety(self.sample(LOOKED_AT, rng=stream(0, "alarm", device=self.device))) / self.variety)
+        return f"mode collapse: made images differ by {share:.0%} of what real ones do" if share < COLLAPSED else ""
 
     def critic_loss(self, batch: Batch) -> Terms:
         """The game's loss, and what keeps the critic steady."""

@@ -6,10 +6,12 @@ import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Float64
 from torch import Generator, Tensor
 
 from sfumato.errors import ShapeError
+from sfumato.maths.clusters import k_means, nearest
 
 
 class Mixture(NamedTuple):
@@ -56,17 +58,16 @@ def fit_mixture(
     ridge: float = 1e-6,
     stop: float = 1e-4,
 ) -> Mixture:
-    """The likeliest mixture that is found from a k-means++ start; each covariance gets `ridge` times the mean variance.
+    """The likeliest mixture that is found from a k-means start; each covariance gets `ridge` times the mean variance.
 
     Raises: ShapeError: fewer vectors than components.
-    Reference: Dempster, Laird and Rubin (1977); Arthur and Vassilvitskii (2007) for the start.
+    Reference: Dempster, Laird and Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm.
     """
     if len(x) < components:
         raise ShapeError(f"{len(x)} vectors are too few for {components} components; give more, or ask for fewer")
     x = x.double()
     floor = ridge * float(x.var(0, unbiased=False).mean()) + 1e-12
-    centres = spread_out(x, components, rng)
-    share = torch.nn.functional.one_hot(torch.cdist(x, centres).argmin(1), components).double()
+    share = F.one_hot(nearest(x, k_means(x, components, rng)), components).double()
     before = -math.inf
     mixture = _maximised(x, share, floor)
     for _ in range(rounds):
@@ -89,16 +90,3 @@ def _maximised(x: Float64[Tensor, "n d"], share: Float64[Tensor, "n K"], floor: 
         apart = x - mean
         factors.append(torch.linalg.cholesky((share[:, k, None] * apart).T @ apart / counts[k] + floor * eye))
     return Mixture(counts / counts.sum(), means, torch.stack(factors))
-
-
-def spread_out(x: Float[Tensor, "n d"], count: int, rng: Generator) -> Float[Tensor, "k d"]:
-    """k-means++: each next centre is drawn with odds that go with its squared distance from those there are."""
-    first = int(torch.randint(len(x), (1,), generator=rng, device=rng.device))
-    centres, nearest = [x[first]], (x - x[first]).square().sum(1)
-    for _ in range(count - 1):
-        odds = nearest.double() + 1e-30
-        edge = torch.rand(1, generator=rng, device=rng.device, dtype=torch.float64).to(odds.device) * odds.sum()
-        place = int(torch.searchsorted(odds.cumsum(0), edge).clamp(max=len(x) - 1))
-        centres.append(x[place])
-        nearest = torch.minimum(nearest, (x - x[place]).square().sum(1))
-    return torch.stack(centres)

@@ -31,11 +31,11 @@ def fill_by_windows(
     """
     made, left, windows = pixels.clone(), hole.clone(), 0
     rows, columns = size
+    share = F.avg_pool2d(left.float()[None, None], (rows, columns), stride=1)[0, 0]
     while bool(left.any()):
-        share = F.avg_pool2d(left.float()[None, None], (rows, columns), stride=1)[0, 0]
-        seen = share <= MOST
-        best = int(torch.where(seen, share, -1.0).argmax()) if bool((seen & (share > 0)).any()) else -1
-        if best < 0:
+        enough = torch.where(share <= MOST, share, 0.0)
+        best = int(enough.argmax())
+        if float(enough.flatten()[best]) == 0:
             touched = torch.where(share > 0, share, 2.0)
             best = int(touched.argmin())
             if float(touched.flatten()[best]) > LIMIT:
@@ -47,5 +47,9 @@ def fill_by_windows(
         place = slice(top, top + rows), slice(first, first + columns)
         made[:, *place] = torch.where(left[place], answer(made[:, *place], left[place], windows), made[:, *place])
         left[place] = False
+        # Only windows that touch this one have another share now.
+        near = slice(max(top - rows + 1, 0), top + rows), slice(max(first - columns + 1, 0), first + columns)
+        around = left[near[0].start : top + 2 * rows - 1, near[1].start : first + 2 * columns - 1]
+        share[near] = F.avg_pool2d(around.float()[None, None], (rows, columns), stride=1)[0, 0]
         windows += 1
     return made, windows

@@ -116,7 +116,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
         return None
     try:
         facts = json.loads((found[-1] / "state.json").read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(
             f"cannot read {found[-1] / 'state.json'}: {error}; remove that folder to start again"
         ) from None

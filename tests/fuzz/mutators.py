@@ -5,13 +5,17 @@ from __future__ import annotations
 import copy
 import io
 import json
+import os
 import random
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load, save
 
 # --- bytes ----------------------------------------------------------------------------------------------------------
@@ -61,6 +65,57 @@ def noise(data: bytes, rng: random.Random) -> bytes:
 
 BYTES: list[Callable[[bytes, random.Random], bytes]] = [cut, flip, blank, insert, double, head, empty, noise]
 
+# --- pictures -------------------------------------------------------------------------------------------------------
+
+
+def chunk(data: bytes, rng: random.Random) -> bytes:
+    """A PNG with one of its chunks damaged and its sum made right, so that the damage gets past the sums."""
+    parts, start = [], 8
+    while start + 12 <= len(data):
+        length = int.from_bytes(data[start : start + 4], "big")
+        parts.append((data[start + 4 : start + 8], data[start + 8 : start + 8 + length]))
+        start += 12 + length
+    place = rng.randrange(len(parts))
+    name, body = parts[place]
+    if name == b"IDAT" and rng.random() < 0.7:
+        body = zlib.compress(rng.choice([cut, flip, blank, double])(zlib.decompress(body), rng))
+    else:
+        body = rng.choice([cut, flip, blank, insert, empty])(body, rng)
+    parts[place] = rng.choice([name, name, name, b"tRNS", b"eXIf", b"iCCP"]), body
+    sums = [(part, zlib.crc32(part[0] + part[1])) for part in parts]
+    return data[:8] + b"".join(len(b).to_bytes(4, "big") + n + b + c.to_bytes(4, "big") for (n, b), c in sums)
+
+
+MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "F", "YCbCr"]
+
+
+def redrawn(data: bytes, rng: random.Random) -> bytes:
+    """A whole picture of another size, mode, colour or format, or with EXIF that makes no sense."""
+    picture, more = Image.open(io.BytesIO(data)), {}
+    change = rng.choice(["size", "large", "mode", "colour", "exif"])
+    form = rng.choice([picture.format, "PNG", "TIFF", "GIF", "WEBP"])
+    if change == "size":
+        picture = picture.resize(
+            rng.choice([(1, 40), (picture.height, picture.width), (2 * picture.width, picture.height)])
+        )
+    elif change == "large":
+        picture, form = Image.new("1", (9_000, 9_000)), "PNG"
+    elif change == "mode":
+        picture = picture.convert("RGB").convert(rng.choice(MODES))
+    elif change == "colour":
+        picture = Image.new(picture.mode, picture.size, rng.choice(["black", "white", "grey"]))
+    else:
+        start = rng.choice([b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b""])
+        more["exif"] = b"Exif\0\0" + start + rng.choice([b"\3\0", b"\0\3"]) + rng.randbytes(60)
+    buffer = io.BytesIO()
+    try:
+        picture.save(buffer, format=form, **more)
+    except (OSError, ValueError, SyntaxError, struct.error):  # a mode that the format has not
+        buffer = io.BytesIO()
+        picture.convert("RGB").save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
 # --- settings -------------------------------------------------------------------------------------------------------
 
 ODD: list[Any] = [
@@ -81,10 +136,21 @@ def at(value: Any, path: tuple[Any, ...]) -> Any:
     return value
 
 
+def walked(value: Any, rng: random.Random) -> tuple[Any, ...]:
+    """A path in a table, one choice a level: a list of a thousand numbers is one entry of its table."""
+    path: tuple[Any, ...] = ()
+    while inner := list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        if path and rng.random() < 0.3:
+            break
+        path = (*path, rng.choice(inner))
+        value = value[path[-1]]
+    return path
+
+
 def _changed(value: Any, rng: random.Random, change: Callable[[Any, Any], None]) -> Any:
     value = copy.deepcopy(value)
     if found := places(value):
-        path = rng.choice(found)
+        path = rng.choice(found) if rng.random() < 0.5 else walked(value, rng)
         change(at(value, path[:-1]), path[-1])
     return value
 
@@ -135,7 +201,33 @@ def repeated(value: Any, rng: random.Random) -> Any:
     return _changed(value, rng, change)
 
 
-TABLE: list[Callable[[Any, random.Random], Any]] = [replaced, replaced, removed, renamed, nested, negated, repeated]
+KEYS = ["baseline", "contrasts", "parts", "plugins", "labels", "sampler", "schedule", "train", "classes", "format", "x"]
+
+
+def added(value: Any, rng: random.Random) -> Any:
+    """A key more, in a table somewhere."""
+    tables = [(), *(path for path in places(value) if isinstance(at(value, path), dict))]
+    value = copy.deepcopy(value)
+    table = at(value, rng.choice(tables))
+    if isinstance(table, dict):
+        table[rng.choice(KEYS)] = rng.choice([*ODD, [["Mean", "x"]], {"x": "run"}])
+    return value
+
+
+def respelled(value: Any, rng: random.Random) -> Any:
+    """A text with some of its characters changed."""
+
+    def change(parent: Any, key: Any) -> None:
+        if isinstance(parent[key], str):
+            made = rng.choice([cut, insert, double])(parent[key].encode("utf-8", "replace"), rng)
+            parent[key] = made.decode("utf-8", "replace")
+
+    return _changed(value, rng, change)
+
+
+TABLE: list[Callable[[Any, random.Random], Any]] = [
+    replaced, replaced, removed, renamed, nested, negated, repeated, added, respelled,
+]  # fmt: skip
 
 
 def table(data: bytes, rng: random.Random) -> bytes:
@@ -144,6 +236,37 @@ def table(data: bytes, rng: random.Random) -> bytes:
     for _ in range(rng.choice([1, 1, 1, 3])):
         value = rng.choice(TABLE)(value, rng)
     return json.dumps(value).encode()
+
+
+SETTINGS = [
+    "tasks.0",
+    "tasks.7",
+    "tasks.x",
+    "tasks.0.kind",
+    "family.kind",
+    "data.path.x",
+    "budget..images",
+    "parts.x",
+    "",
+]
+
+
+def overridden(data: bytes, rng: random.Random) -> bytes:
+    """A command with a setting more."""
+    words = [*json.loads(data), "--set", f"{rng.choice(SETTINGS)}={rng.choice([*ODD, '[' * 5_000, '{a=[1]}'])}"]
+    return json.dumps(words).encode()
+
+
+def deep(data: bytes, rng: random.Random) -> bytes:
+    """A file of brackets in brackets."""
+    n = rng.choice([300, 5_000, 200_000])
+    return b'{"data":' + b"[" * n + b"]" * n + b"}"
+
+
+def unwrapped(data: bytes, rng: random.Random) -> bytes:
+    """A JSON file without the table around it."""
+    value = json.loads(data)
+    return json.dumps(rng.choice([[value], list(value), str(value), *(part for part in ODD)])).encode()
 
 
 # --- arrays and tensors ---------------------------------------------------------------------------------------------
@@ -183,7 +306,11 @@ def words(part: np.ndarray, rng: random.Random) -> np.ndarray:
     return np.array(["text"])
 
 
-ARRAY = [retyped, flattened, without_rows, with_an_axis, turned, not_finite, one_row, words]
+def shifted(part: np.ndarray, rng: random.Random) -> np.ndarray:
+    return part - part.dtype.type(1) if part.dtype.kind in "iu" else -part
+
+
+ARRAY = [shifted, retyped, flattened, without_rows, with_an_axis, turned, not_finite, one_row, words]
 
 
 def lost(parts: dict[str, Any], name: str) -> None:
@@ -238,10 +365,27 @@ TENSOR = [cast, infinite, straightened, shortened]
 
 
 def tensors(data: bytes, rng: random.Random) -> bytes:
-    """A safetensors file with one tensor changed; its metadata are lost, as a careless tool would lose them."""
-    parts = load(data)
+    """A safetensors file with one tensor changed; its metadata stay, or are lost as a careless tool would lose them."""
+    parts, told = load(data), json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__")
     _damage(parts, rng, TENSOR)
-    return save({name: value.contiguous().clone() for name, value in parts.items()})
+    kept = told if rng.random() < 0.7 else None
+    return save({name: value.contiguous().clone() for name, value in parts.items()}, metadata=kept)
+
+
+def alike(one: bytes, other: bytes) -> bool:
+    """Whether two safetensors files hold tensors of the same names, shapes and types, all of them finite."""
+    a, b = load(one), load(other)
+    kinds = [{name: (value.shape, value.ndim and value.dtype) for name, value in part.items()} for part in (a, b)]
+    return kinds[0] == kinds[1] and all(bool(value.isfinite().all()) for value in b.values())
+
+
+def metadata(data: bytes, rng: random.Random) -> bytes:
+    """A safetensors file with its metadata changed, and what is JSON in them from the inside."""
+    parts, told = load(data), json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+    for name in [rng.choice(sorted(told))] if told else []:
+        inside = told[name].startswith("{") and rng.random() < 0.7
+        told[name] = table(told[name].encode(), rng).decode() if inside else str(rng.choice(ODD))
+    return save(parts, metadata=told)
 
 
 # --- folders --------------------------------------------------------------------------------------------------------
@@ -255,6 +399,7 @@ NAMES = [
     "$x$.png",
     ".hidden.png",
     "x.tiff.png",
+    "two\nlines.png",
 ]
 
 
@@ -267,7 +412,7 @@ def link(folder: Path, rng: random.Random) -> None:
 
 
 def stranger(folder: Path, rng: random.Random) -> None:
-    (folder / rng.choice(["Thumbs.db", "notes.txt", "movie.mp4", "zz.png"])).write_bytes(rng.randbytes(300))
+    (folder / rng.choice(["Thumbs.db", "notes.txt", "movie.mp4", *NAMES])).write_bytes(rng.randbytes(300))
 
 
 def inner_folder(folder: Path, rng: random.Random) -> None:
@@ -286,4 +431,13 @@ def damaged_file(folder: Path, rng: random.Random) -> None:
     path.write_bytes(rng.choice(BYTES)(path.read_bytes(), rng))
 
 
-FOLDER = [renamed_file, link, stranger, inner_folder, emptied, damaged_file]
+def pipe(folder: Path, rng: random.Random) -> None:
+    os.mkfifo(folder / "zz.png")
+
+
+def redrawn_file(folder: Path, rng: random.Random) -> None:
+    path = rng.choice(sorted(folder.iterdir()))
+    path.write_bytes(rng.choice([chunk, redrawn])(path.read_bytes(), rng))
+
+
+FOLDER = [pipe, redrawn_file, renamed_file, link, stranger, inner_folder, emptied, damaged_file]
