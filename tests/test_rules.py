@@ -28,7 +28,7 @@ LAYERS = [  # a module may import from its own layer and from those above it in 
     {"metrics"},
     {"studies", "evaluation"},
     {"reports", "web"},
-    {"display", "catalogue", "testing", "model", "commands", "cli", "torchmetrics"},
+    {"display", "catalogue", "testing", "model", "commands", "latents", "anomaly", "cli", "torchmetrics"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 APART = [{"tasks", "networks"}, {"networks", "features"}, {"samplers", "tasks"}]

@@ -12,10 +12,11 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from sfumato.errors import DataError
+from sfumato.errors import ConfigError, DataError
 from sfumato.images import Pixels
 
 Places = slice | Int[Tensor, " M"]
@@ -162,3 +163,48 @@ def everything(pictures: Pictures) -> Pixels:
         return pictures.pixels
     starts = range(0, max(len(pictures), 1), AT_ONCE)
     return torch.cat([pictures.read(slice(start, start + AT_ONCE)) for start in starts])
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """Pictures whose sides are `factor` times shorter: means of blocks, rounded to levels.
+
+    Raises: ConfigError: the sides are no multiples of the factor.
+
+    Example:
+        >>> pixels = torch.tensor([[[[0, 10], [20, 31]]]], dtype=torch.uint8)
+        >>> Shrunk(InMemory(pixels), 2).read(slice(0, 1)).flatten().tolist()
+        [15]
+    """
+
+    pictures: Pictures
+    factor: int
+
+    def __post_init__(self) -> None:
+        if any(side % self.factor for side in self.pictures.shape[1:]):
+            rows, columns = self.pictures.shape[1:]
+            raise ConfigError(f"data.shrink = {self.factor} does not divide {rows} x {columns}; choose one that does")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, rows, columns."""
+        channels, rows, columns = self.pictures.shape
+        return channels, rows // self.factor, columns // self.factor
+
+    @property
+    def in_memory(self) -> bool:
+        """Never: there is something to compute."""
+        return False
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def read(self, places: Places) -> Pixels:
+        """The images at these places."""
+        return F.avg_pool2d(self.pictures.read(places).float(), self.factor).round().to(torch.uint8)
+
+
+def shrunk(pictures: Pictures, factor: int) -> Pictures:
+    """Smaller pictures; in memory where they were."""
+    smaller = Shrunk(pictures, factor)
+    return InMemory(everything(smaller)) if pictures.in_memory else smaller

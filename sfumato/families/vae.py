@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sfumato.config import Strict
-from sfumato.errors import ConfigError
+from sfumato.errors import CapabilityError, ConfigError
 from sfumato.families.adversaries import Adversaries, Modern
 from sfumato.families.base import (
     Batch,
@@ -170,7 +170,7 @@ class VAE(Family, Decodes, Encodes, Likelihood):
     def log_prob(self, x: Images, condition: Condition, rng: Rngs) -> Float[Tensor, " B"]:
         """log mean_k p(x | z_k) p(z_k) / q(z_k | x), a bound that is right on average and tightens with `importance`."""
         if self.config.prior != "normal":
-            raise ConfigError("log p(x) is bounded with the prior of the training; set prior = 'normal'")
+            raise CapabilityError("log p(x) is bounded with the prior of the training; set prior = 'normal'")
         generator = rng if isinstance(rng, torch.Generator) else rng[0]
         x = self.law.taken(x, generator)
         mean, log_sd = self.posterior(x, condition)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sfumato.data.base import Dataset, Split
-from sfumato.errors import DataError
+from sfumato.errors import CapabilityError, DataError
 from sfumato.files import write_atomic
 from sfumato.images import Pixels, encode, grid, to_float, to_uint8
 from sfumato.metrics.base import Metric, Score
@@ -109,12 +110,14 @@ def _of_the_model(
     family = restorer.family
     if family is None or task.conditional:
         return []
-    return [
-        score
-        for metric in metrics
-        if metric.needs is not None and isinstance(family, metric.needs)
-        for score in metric.measure_model(family, test, seed=seed, batch=batch)
-    ]
+    found: list[Score] = []
+    for metric in metrics:
+        if metric.needs is not None and isinstance(family, metric.needs):
+            with suppress(
+                CapabilityError
+            ):  # its settings leave it without an answer, as a Bernoulli law without a density
+                found += metric.measure_model(family, test, seed=seed, batch=batch)
+    return found
 
 
 def _wait(device: torch.device) -> None:

@@ -42,6 +42,8 @@ from sfumato.training.run import make_family
 from sfumato.training.state import grown
 from sfumato.training.trainer import Trainer
 
+SET = 4 * BATCH  # images that a family is trained on
+
 
 def check_family(kind: str | Strict, spec: DataSpec | Sequence[DataSpec] | None = None) -> None:
     """A family trains, samples, reloads and answers as every other one does.
@@ -218,15 +220,20 @@ def _budget(config: Strict, spec: DataSpec, rounds: int) -> Budget:
     """Enough images for so many rounds of every stage."""
     family = make_family(config, spec, 0)  # thrown away: asking for players may already make a family grow
     stages: Sequence[Stage] = family.stages()
+    looks = SET if type(family).fit is not Family.fit else 0  # a pass over all images, which the budget pays too
     needed = max(
-        (sum(player.turns for player in family.players(stage)) / stage.share for stage in stages if stage.share),
+        (
+            (rounds * BATCH * sum(player.turns for player in family.players(stage)) + looks) / stage.share
+            for stage in stages
+            if stage.share
+        ),
         default=1,
     )
-    return Budget(images=math.ceil(rounds * BATCH * max(needed, 1)), batch=BATCH)
+    return Budget(images=math.ceil(max(needed, rounds * BATCH)), batch=BATCH)
 
 
 def _run(family: Family, task: Task, budget: Budget) -> Family:
-    images = pictures(4 * BATCH, family.spec.channels, family.spec.size)
+    images = pictures(SET, family.spec.channels, family.spec.size)
     return Trainer(family, task, budget, seed=0).run(Split(images))
 
 
