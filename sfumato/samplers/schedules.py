@@ -207,7 +207,8 @@ class Betas(Grid):
         @model_validator(mode="before")
         @classmethod
         def _counted(cls, values: Any) -> Any:
-            return {**values, "steps": len(values.get("betas", FEW))} if isinstance(values, dict) else values
+            betas = values.get("betas", FEW) if isinstance(values, dict) else None
+            return {**values, "steps": len(betas)} if isinstance(betas, list | tuple) else values
 
         @model_validator(mode="after")
         def _inside(self) -> Betas.Config:

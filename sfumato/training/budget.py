@@ -15,7 +15,7 @@ from sfumato.training.precision import Precision
 class Budget(Strict):
     """How much a training may spend, and how each step is made."""
 
-    images: int = Field(default=100_000, ge=1)
+    images: int = Field(default=100_000, ge=1, le=10**12)
     """Real images consumed over all players' turns; a WGAN with five critic turns sees six batches a generator step."""
     batch: int = Field(default=64, ge=1)
     """Images a turn, over all processes."""
