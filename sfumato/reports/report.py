@@ -70,6 +70,7 @@ def build_report(folder: Path | str) -> Path:
         ledgers=unique_trainings(results),
         cards=metric_cards(results),
         failures=[result for result in results if result.status != "ok"],
+        alarms=[result for result in unique_trainings(results) if result.ledger is not None and result.ledger.alarm],
         study_text=study.to_json(),
         source=(folder / "study.toml").read_text() if (folder / "study.toml").is_file() else "",
         downloads={

@@ -281,3 +281,13 @@ def test_the_figures_are_written_for_other_programs(each: Path) -> None:
         "behind as trained",
         "not distinguishable",
     }
+
+
+def test_a_collapse_is_named_in_the_report(each: Path, tmp_path: Path) -> None:
+    shutil.copytree(each, tmp_path / "r")
+    for path in (tmp_path / "r" / "results").glob("ddpm--inpainting*.json"):
+        told = json.loads(path.read_text())
+        told["ledger"]["alarm"] = "from 16 images on: mode collapse <here>"
+        path.write_text(json.dumps(told))
+    page = build_report(tmp_path / "r").read_text()
+    assert "1 training raised an alarm" in page and "mode collapse &lt;here&gt;" in page
