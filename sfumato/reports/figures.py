@@ -52,7 +52,9 @@ def quality_against_cost(results: Sequence[Result], task: str, column: Score, me
             mine = [r for r in results if r.task == task and r.method == method and r.status == "ok"]
             x = sum(cost_of(result, cost.key) for result in mine) / len(mine)
             summary = summarise(figures)
-            error = None if summary.high is None else summary.high - summary.value
+            error = None
+            if summary.low is not None and summary.high is not None:  # an interval may be cut off where a figure ends
+                error = [[summary.value - summary.low], [summary.high - summary.value]]
             colour = PALETTE[place % len(PALETTE)]
             axes.errorbar(
                 x,

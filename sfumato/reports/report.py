@@ -162,6 +162,9 @@ def parameter_note(study: Study, results: Sequence[Result]) -> str:
         for method, sizes in counts.items()
         for count, tasks in sizes.items()
     ]
+    alike = {count for sizes in counts.values() for count in sizes}
+    if len(alike) == 1 and len(counts) > 2:
+        shown = [f"all {len(counts)} learned methods {alike.pop():,}"]
     everything = [count for sizes in counts.values() for count in sizes]
     asked = study.parity.parameters
     held = f"asked: {asked:,} within {study.parity.tolerance:.0%}" if asked else "not held equal"
