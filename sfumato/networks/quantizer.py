@@ -48,7 +48,7 @@ class Quantizer(nn.Module):
         self.register_buffer("new_counts", torch.zeros(codes))
         self.register_buffer("new_sums", torch.zeros(codes, channels))
         self.register_buffer("spare", torch.zeros(codes, channels))
-        self.start(F.normalize(torch.randn(codes, channels), dim=1))
+        self.start(nn.init.normal_(torch.empty(codes, channels)))
 
     def start(self, book: Float[Tensor, "K d"]) -> None:
         """Begin with these codes."""

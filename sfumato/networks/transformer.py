@@ -54,9 +54,12 @@ class Transformer(nn.Module):
         """`condition` numbers were observed at each of `observed` places; 0 where nothing ever is."""
         super().__init__()
         self.width = d = rounded(width, 32)
-        self.token, self.place = nn.Embedding(tokens, d), nn.Parameter(0.02 * torch.randn(length, d))
+        self.token, self.place = (
+            nn.Embedding(tokens, d),
+            nn.Parameter(nn.init.normal_(torch.empty(length, d), std=0.02)),
+        )
         self.look = nn.Linear(condition, d) if condition else None
-        self.there = nn.Parameter(0.02 * torch.randn(observed, d)) if condition else None
+        self.there = nn.Parameter(nn.init.normal_(torch.empty(observed, d), std=0.02)) if condition else None
         self.blocks = nn.ModuleList(Block(d, d // 32, causal) for _ in range(depth))
         self.exit = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, outputs))
 

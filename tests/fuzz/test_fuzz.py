@@ -26,6 +26,7 @@ from sfumato.errors import Interrupted
 from sfumato.training.run import RunConfig, train
 from sfumato.training.state import Watch
 
+from . import arrays as a
 from . import mutators as m
 from .worker import Worker, call
 
@@ -66,20 +67,20 @@ KINDS: dict[str, tuple[str, list[Any], list[str]]] = {  # the file or folder, it
         ["restore", "p.jpg", "--scale", "2", "--model", "bicubic", "--out", "o.png"],
     ),
     "mask": ("m.png", [m.chunk, m.redrawn] * 4 + m.BYTES, [*FILL, "telea"]),
-    "npz": ("set.npz", [m.npz] * 3 + m.BYTES, ["evaluate", *SETS, "--metrics", "fd", *STATS, "--out", "e2"]),
+    "npz": ("set.npz", [a.npz] * 3 + m.BYTES, ["evaluate", *SETS, "--metrics", "fd", *STATS, "--out", "e2"]),
     "study": ("s.json", [m.table] * 8 + SHAPE + m.BYTES, ["study", "s.json", "--out", "out", "--device", "cpu"]),
     "run": ("run/config.json", [m.table] * 8 + SHAPE + m.BYTES, SAMPLE),
     "spec": ("run/spec.json", [m.table] * 8 + SHAPE + m.BYTES, SAMPLE),
-    "weights": ("run/model.safetensors", [m.tensors] * 2 + m.BYTES, SAMPLE),
+    "weights": ("run/model.safetensors", [a.tensors] * 2 + m.BYTES, SAMPLE),
     "evaluation": ("e/evaluation.json", [m.table] * 8 + SHAPE + m.BYTES, ["explain", "e", "e1", "--no-recompute"]),
-    "checkpoint": ("half/checkpoint-*/state.safetensors", [m.tensors] * 2 + m.BYTES, AGAIN),
+    "checkpoint": ("half/checkpoint-*/state.safetensors", [a.tensors] * 2 + m.BYTES, AGAIN),
     "progress": ("half/checkpoint-*/state.json", [m.table] * 8 + SHAPE + m.BYTES, AGAIN),
     "folder": ("photos", m.FOLDER, ["evaluate", "photos", "set.npz:images", "--metrics", "fd", *STATS, "--out", "e2"]),
     "arguments": ("arguments.json", [m.table, m.overridden], []),
-    "labels": ("set.npz", [m.npz], [*TINY, "--set", "family.labels=true", "--out", "run3"]),
+    "labels": ("set.npz", [a.npz], [*TINY, "--set", "family.labels=true", "--out", "run3"]),
     "statistics": (
         "s.safetensors",
-        [m.tensors, m.metadata] * 4 + m.BYTES,
+        [a.tensors, a.metadata] * 4 + m.BYTES,
         ["evaluate", SETS[0], "s.safetensors", "--metrics", "fd", *STATS, "--out", "e2"],
     ),
 }
@@ -164,7 +165,7 @@ def test_damaged_inputs_end_in_a_result_or_in_a_line(whole: Path, tmp_path: Path
         else:
             was = path.read_bytes()
             path.write_bytes(mutator(was, rng))
-            misfit = kind in FIT and mutator is m.tensors and not m.alike(was, path.read_bytes())
+            misfit = kind in FIT and mutator is a.tensors and not a.alike(was, path.read_bytes())
         before = set(place.rglob("*"))
         code, said, memory = worker.run(place, command or _arguments(path))
         left = [path.name for path in place.rglob("*") if path.suffix == ".tmp" or (code == 2 and path not in before)]

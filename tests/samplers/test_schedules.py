@@ -142,3 +142,8 @@ def test_one_step_is_no_schedule() -> None:
         Linear.Config(steps=1)
     with pytest.raises(ValidationError, match="betas"):
         Betas.Config(betas=(0.5,))
+
+
+def test_betas_that_are_a_number_are_refused_in_a_line() -> None:
+    with pytest.raises(ValueError, match="tuple"):
+        parse(Schedule, {"kind": "betas", "betas": 3})

@@ -204,3 +204,23 @@ def test_a_damaged_checkpoint_is_refused_by_name(
     save_tensors({name: value for name, value in tensors.items() if value is not None}, state)
     with pytest.raises(WeightsError, match=words):
         run.train(settings(), tmp_path / "r", device="cpu", data=data())
+
+
+def test_a_deeply_nested_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped(tmp_path / "r", monkeypatch)
+    (state,) = (tmp_path / "r").glob("checkpoint-*/state.json")
+    state.write_text('{"ledger": ' + "[" * 100_000 + "]" * 100_000 + "}")
+    with pytest.raises(WeightsError, match="remove that folder to start again"):
+        run.train(settings(), tmp_path / "r", device="cpu", data=data())
+
+
+@pytest.mark.parametrize("progress", [{"stage": "0"}, {"fitted": 1.5}, {"position": [1]}, {"unknown": 1}])
+def test_progress_of_another_type_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, progress: dict[str, Any]
+) -> None:
+    stopped(tmp_path / "r", monkeypatch)
+    (state,) = (tmp_path / "r").glob("checkpoint-*/state.json")
+    told = json.loads(state.read_text())
+    state.write_text(json.dumps({**told, "progress": {**told["progress"], **progress}}))
+    with pytest.raises(WeightsError, match="cannot be used"):
+        run.train(settings(), tmp_path / "r", device="cpu", data=data())

@@ -33,6 +33,9 @@ class Still(nn.Module):
     def deployed(self) -> Any:
         return (self,)
 
+    def companions(self) -> Any:
+        return ()
+
 
 def path_of(step: int) -> torch.Tensor:
     share = step / STEPS
