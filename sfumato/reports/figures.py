@@ -72,7 +72,7 @@ def quality_against_cost(results: Sequence[Result], task: str, column: Score, me
         axes.set_xlabel(cost.label)
         if panel == 0:
             better = "nearer to 0" if column.better == "zero" else column.better
-            axes.set_ylabel(f"{column.label} ({column.unit}, {better} is better)", fontsize=8)
+            axes.set_ylabel(f"{column.label}, {better} is better\n({column.unit})", fontsize=8)
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
