@@ -33,7 +33,7 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def options(
+def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
