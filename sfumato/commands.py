@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.markup import escape
 
 from sfumato import config as settings
 from sfumato import display
@@ -141,7 +142,9 @@ def restore(
     what: dict[str, Any] = {"scale": scale, "invert": invert, "seed": seed, "device": device}
     if not picture.is_dir():
         out = out or Path("restored").with_suffix(picture.suffix)
-        _warn(restore_file(picture, out, model, mask=mask, **what))
+        with display.errors.status(f"restoring {escape(picture.name)}"):  # a large hole may take minutes
+            lines = restore_file(picture, out, model, mask=mask, **what)
+        _warn(lines)
         display.say(out)
         return
     out = out or Path("restored")

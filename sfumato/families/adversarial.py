@@ -111,7 +111,7 @@ class Adversarial(Family, Decodes, abstract=True):
         for penalty in self._steadying():
             penalty.after(self.critic)
         if len(batch.x) > 1:
-            self.variety.lerp_(variety(batch.x), 0.1 if bool(self.variety) else 1.0)
+            self.variety.lerp_(variety(batch.x), torch.where(self.variety > 0, 0.1, 1.0))
 
     def alarm(self, means: Mapping[str, float]) -> str:
         """Images that are all alike, where there is no observation to make them differ."""

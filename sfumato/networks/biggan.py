@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.images import Size
-from sfumato.networks.condition import Condition
+from sfumato.networks.condition import Condition, FromLatent
 from sfumato.networks.layers import Attention, Maps, rounded
 from sfumato.networks.unet import level_count
 
@@ -107,7 +107,7 @@ def widths(size: Size, width: float, grain: int | None) -> list[int]:
     return [rounded(width * min(2**level, DEEPEST), grain) for level in range(level_count(size, 8))]
 
 
-class Generator(nn.Module):
+class Generator(FromLatent):
     """[B, latent] and what is told to [B, C, H, W] in [-1, 1]."""
 
     def __init__(
@@ -121,12 +121,10 @@ class Generator(nn.Module):
         embedding: int | None = None,
         grain: int | None = None,
     ):
-        super().__init__()
+        super().__init__(latent, classes, embedding)
         c = widths(size, width, grain)
         told, depth = embedding or latent, len(c) - 1
         self.sides = (size[0] >> depth, size[1] >> depth)
-        self.map = nn.Linear(latent, embedding) if embedding else None
-        self.label = nn.Embedding(classes, told) if classes else None
         self.enter = nn.Linear(told, c[-1] * math.prod(self.sides))
         self.trunk = Trunk(condition, c, size) if condition else None
         self.join = nn.ModuleList(nn.Conv2d(2 * n, n, 1) for n in reversed(c)) if condition else None
@@ -138,10 +136,7 @@ class Generator(nn.Module):
         self.exit = nn.Sequential(nn.BatchNorm2d(c[0]), nn.ReLU(), nn.Conv2d(c[0], channels, 3, padding=1))
 
     def forward(self, z: Float[Tensor, "B k"], condition: Condition) -> Maps:
-        if self.map is not None:
-            z = self.map(z)
-        if self.label is not None:
-            z = z + self.label(condition.label)
+        z = self.told(z, condition)
         maps = [] if self.trunk is None or condition.image is None else self.trunk(condition.image)[::-1]
         h = self.enter(z).view(len(z), -1, *self.sides)
         for i, attend in enumerate(self.attend):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from sfumato.networks.layers import Maps
 
@@ -35,6 +35,20 @@ class Condition:
     def beside(self, x: Maps) -> Maps:
         """cat(x, image): what a network sees first."""
         return x if self.image is None else torch.cat([x, self.image], dim=1)
+
+
+class FromLatent(nn.Module):
+    """What generators share: z, mapped to `embedding` numbers where that is given, plus a vector of the label."""
+
+    def __init__(self, latent: int, classes: int, embedding: int | None):
+        super().__init__()
+        self.map = nn.Linear(latent, embedding) if embedding else None
+        self.label = nn.Embedding(classes, embedding or latent) if classes else None
+
+    def told(self, z: Float[Tensor, "B k"], condition: Condition) -> Float[Tensor, "B d"]:
+        """The vector that every block is told."""
+        z = z if self.map is None else self.map(z)
+        return z if self.label is None else z + self.label(condition.label)
 
 
 NOTHING = Condition()

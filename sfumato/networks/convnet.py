@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.images import Size
-from sfumato.networks.condition import Condition
+from sfumato.networks.condition import Condition, FromLatent
 from sfumato.networks.layers import Maps, ResidualBlock, group_norm, rounded
 from sfumato.networks.unet import UNet, level_count
 
@@ -38,7 +38,7 @@ class Decoder(nn.Module):
         return torch.tanh(self.exit(h))
 
 
-class Generator(nn.Module):
+class Generator(FromLatent):
     """G(z, condition): a U-Net on the condition at full size, told z in every block; a `Decoder` where there is none.
 
     The U-Net's output is added to the preview, so that it starts from what was observed and learns what is missing. Where
@@ -56,20 +56,15 @@ class Generator(nn.Module):
         embedding: int | None = None,
         grain: int | None = None,
     ):
-        super().__init__()
+        super().__init__(latent, classes, embedding)
         self.channels = channels
         told = embedding or latent
-        self.map = nn.Linear(latent, embedding) if embedding else None
-        self.label = nn.Embedding(classes, told) if classes else None
         self.decoder = None if condition else Decoder(told, channels, size, width, grain=grain)
         self.unet = UNet(condition, channels, size, width, embedding=told, grain=grain) if condition else None
 
     def forward(self, z: Float[Tensor, "B k"], condition: Condition) -> Maps:
         """[B, latent] and what is told to [B, C, H, W]."""
-        if self.map is not None:
-            z = self.map(z)
-        if self.label is not None:
-            z = z + self.label(condition.label)
+        z = self.told(z, condition)
         if self.unet is None or condition.image is None:
             assert self.decoder is not None, "a generator built for a condition needs one"
             made: Tensor = self.decoder(z)

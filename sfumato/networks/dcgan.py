@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.images import Size
-from sfumato.networks.condition import Condition
+from sfumato.networks.condition import Condition, FromLatent
 from sfumato.networks.layers import Maps, rounded
 from sfumato.networks.unet import level_count
 
@@ -54,7 +54,7 @@ class Look(nn.Module):
         return maps
 
 
-class Generator(nn.Module):
+class Generator(FromLatent):
     """[B, latent] and what is told to [B, C, H, W] in [-1, 1]."""
 
     def __init__(
@@ -68,11 +68,9 @@ class Generator(nn.Module):
         embedding: int | None = None,
         grain: int | None = None,
     ):
-        super().__init__()
+        super().__init__(latent, classes, embedding)
         c = widths(size, width, grain)
         told = embedding or latent
-        self.map = nn.Linear(latent, embedding) if embedding else None
-        self.label = nn.Embedding(classes, told) if classes else None
         self.look = Look(condition, c) if condition else None
         both = 2 if condition else 1
         sides = (size[0] >> (len(c) - 1), size[1] >> (len(c) - 1))
@@ -85,10 +83,7 @@ class Generator(nn.Module):
         begun(self)
 
     def forward(self, z: Float[Tensor, "B k"], condition: Condition) -> Maps:
-        if self.map is not None:
-            z = self.map(z)
-        if self.label is not None:
-            z = z + self.label(condition.label)
+        z = self.told(z, condition)
         maps = [] if self.look is None or condition.image is None else self.look(condition.image)
         h = self.enter(z[:, :, None, None])
         for norm, up, seen in zip(self.norms, self.ups, [*reversed(maps)] or [None] * len(self.ups), strict=True):
