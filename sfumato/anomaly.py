@@ -47,10 +47,8 @@ def by_search(family: Any, pixels: Tensor, first: int) -> Float[Tensor, " B"]:
     observation = Observation(x, Masking(torch.ones_like(x[:, :1])), torch.ones_like(x[:, :1]))
     rngs = [stream(0, "search", first + i, device=family.device) for i in range(len(x))]
     condition = family.condition(None)
-    with torch.no_grad():
-        z = family.latent(len(x), rngs)
-    with torch.no_grad():
-        return _error(family.decode(search.search(z, observation, condition), condition), x)
+    z = search.search(family.latent(len(x), rngs), observation, condition)
+    return _error(family.decode(z, condition), x)
 
 
 def _error(made: Images, x: Images) -> Float[Tensor, " B"]:

@@ -61,6 +61,19 @@ class Restorer(Kind, ABC, root=True):
         """`restore`, telling labels where they are known and the restorer can use them."""
         return self.restore(observation, rng=rng)
 
+    @final
+    def require_unconditional(self, observation: Observation) -> None:
+        """Raises: CapabilityError: the family was trained for a task, or the operator is not known."""
+        if self.family is not None and self.family.spec.condition:
+            raise CapabilityError(
+                f"{self.config.kind} needs an unconditional model, but this {self.family.config.kind} was trained to "
+                "restore; train it on generation, or use the restorer conditional"
+            )
+        if not observation.operator.linear:
+            raise CapabilityError(
+                f"{self.config.kind} needs a known operator, which pairs of pictures have not; use conditional"
+            )
+
     def calls(self) -> int:
         """How many network calls one answer takes."""
         return 0 if self.family is None else self.family.calls()

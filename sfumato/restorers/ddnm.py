@@ -9,7 +9,6 @@ import torch
 from pydantic import Field
 
 from sfumato.config import Strict
-from sfumato.errors import CapabilityError
 from sfumato.families.base import Denoises, Family
 from sfumato.images import Images
 from sfumato.kinds import build, choice
@@ -53,13 +52,7 @@ class DDNM(Restorer):
         Raises: CapabilityError: the family was trained for a task, or the operator is not known.
         """
         family: Any = self.family
-        if family.spec.condition:
-            raise CapabilityError(
-                f"ddnm walks with an unconditional model, but this {family.config.kind} was trained to restore; "
-                "train it on generation, or use the restorer conditional"
-            )
-        if not observation.operator.linear:
-            raise CapabilityError("ddnm needs a known operator, which pairs of pictures have not; use conditional")
+        self.require_unconditional(observation)
         n, size = len(observation), observation.operator.size
         label = family.untold(n, rng) if family.labelled else None
         inner = family.denoiser(Condition(label=label))

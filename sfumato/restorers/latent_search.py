@@ -10,7 +10,6 @@ from pydantic import Field
 from torch import Tensor
 
 from sfumato.config import Strict
-from sfumato.errors import CapabilityError
 from sfumato.families.base import Decodes
 from sfumato.images import Images
 from sfumato.networks.condition import Condition
@@ -50,15 +49,7 @@ class LatentSearch(Restorer):
         Raises: CapabilityError: the family was trained for a task.
         """
         family: Any = self.family
-        if family.spec.condition:
-            raise CapabilityError(
-                f"latent_search decodes an unconditional model, but this {family.config.kind} was trained to restore; "
-                "train it on generation, or use the restorer conditional"
-            )
-        if not observation.operator.linear:
-            raise CapabilityError(
-                "latent_search needs a known operator, which pairs of pictures have not; use conditional"
-            )
+        self.require_unconditional(observation)
         n, told = len(observation), family.labels(label if family.labelled else None, len(observation), rng)
         condition = family.condition(None, told)
         with torch.no_grad():
