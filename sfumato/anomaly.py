@@ -17,7 +17,7 @@ from sfumato.evaluation.sources import find
 from sfumato.families.base import Decodes, Encodes, Family, Likelihood
 from sfumato.files import write_atomic
 from sfumato.images import Images, to_float
-from sfumato.metrics.bits_per_dimension import bits, dequantised
+from sfumato.metrics.likelihood import dequantised
 from sfumato.restorers.latent_search import LatentSearch
 from sfumato.streams import stream
 from sfumato.tasks.base import Observation
@@ -29,9 +29,10 @@ Rate = Callable[[Family, Any, int], Float[Tensor, " B"]]
 
 
 def by_likelihood(family: Any, pixels: Tensor, first: int) -> Float[Tensor, " B"]:
-    """Bits a dimension: the rarer an image, the more."""
+    """-log p(x) in nats: the rarer an image, the more."""
     rng = stream(0, "bits", first, device=family.device)
-    return bits(family.log_prob(dequantised(pixels, rng), family.condition(None), rng).double(), family.spec.dimensions)
+    x = dequantised(pixels, rng) if family.density else to_float(pixels)
+    return -family.log_prob(x, family.condition(None), rng).double()
 
 
 def by_reconstruction(family: Any, pixels: Tensor, first: int) -> Float[Tensor, " B"]:
@@ -110,8 +111,9 @@ def auroc(usual: Float[Tensor, " m"], odd: Float[Tensor, " n"]) -> float:
         >>> auroc(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 3.0]))
         0.875
     """
-    apart = odd[:, None] - usual[None]
-    return float((apart > 0).double().mean() + 0.5 * (apart == 0).double().mean())
+    usual = usual.sort().values
+    below, with_ties = torch.searchsorted(usual, odd), torch.searchsorted(usual, odd, right=True)
+    return float((below + with_ties).double().mean() / (2 * len(usual)))
 
 
 def anomaly(

@@ -372,7 +372,12 @@ class Likelihood(ABC):
 
     exact: bool = True
     """Whether the density is exact; else a lower bound."""
+    density: bool = True
+    """Whether `log_prob` is of a density of grey values; else it is the probability of a picture of few values."""
 
     @abstractmethod
     def log_prob(self, x: Images, condition: Condition, rng: Rngs) -> Float[Tensor, " B"]:
-        """log p(x) in nats, the density on [-1, 1]^d; x has continuous values (the metric dequantises)."""
+        """log p(x) in nats, the density on [-1, 1]^d; x has continuous values (the metric dequantises).
+
+        Where `density` is False, x has values on the 8-bit grid and the answer is the log of a probability.
+        """

@@ -39,11 +39,11 @@ class GAN(Adversarial):
         critic_turns: int = Field(default=1, ge=1)
         """Turns of the critic for one of the generator; each consumes a batch."""
         generator_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = AdamW.Config(
-            lr=5e-4, betas=(0.0, 0.9), betas_end=(0.0, 0.99)
+            lr=1e-3, betas=(0.0, 0.9), betas_end=(0.0, 0.99)
         )
         """How the generator moves."""
         critic_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = AdamW.Config(
-            lr=5e-4, betas=(0.0, 0.9), betas_end=(0.0, 0.99)
+            lr=1e-3, betas=(0.0, 0.9), betas_end=(0.0, 0.99)
         )
         """How the critic moves."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,9 @@ Weight = Float[Tensor, "B 1 H W"]
 class Law(Kind, nn.Module, ABC, root=True):
     """-log p(x | decoded), each pixel on its own; summed over pixels, never averaged, or the KL term would drown it."""
 
+    density: ClassVar[bool] = True
+    """Whether it is a density of grey values; else a probability of pictures of few values."""
+
     def __init__(self, config: Strict):
         super().__init__()
         self.config: Any = config
@@ -33,7 +36,7 @@ class Law(Kind, nn.Module, ABC, root=True):
 
     @abstractmethod
     def log_density(self, decoded: Images, x: Images) -> Float[Tensor, " B"]:
-        """log p(x | decoded), the density on [-1, 1]^d, in nats.
+        """log p(x | decoded), the density on [-1, 1]^d or a probability, in nats.
 
         Raises: CapabilityError: it is a law of something else.
         """
@@ -95,6 +98,8 @@ class Bernoulli(Law):
         binarise: bool = False
         """Draw black and white images anew at each look."""
 
+    density = False
+
     def taken(self, x: Images, rng: Generator) -> Images:
         if not self.config.binarise:
             return x
@@ -103,8 +108,7 @@ class Bernoulli(Law):
 
     def _each(self, decoded: Images, x: Images) -> Images:
         p = ((decoded.float() + 1) / 2).clamp(1e-6, 1 - 1e-6)
-        t = (x + 1) / 2
-        return -(t * p.log() + (1 - t) * (1 - p).log())
+        return F.binary_cross_entropy(p, (x + 1) / 2, reduction="none")
 
     def nll(self, decoded: Images, x: Images, weight: Weight) -> Float[Tensor, " B"]:
         return (weight * self._each(decoded, x)).flatten(1).sum(1)

@@ -95,6 +95,7 @@ class VAE(Family, Decodes, Encodes, Likelihood):
         self.decoder: nn.Module = networks.generator(self.spec, c.width, c.latent, classes, c.embedding)
         self.encoder: nn.Module = networks.encoder(self.spec, c.encoder_width or c.width, 2 * c.latent, classes)
         self.law: Law = build(c.likelihood)
+        self.density = self.law.density
         self.prior = Prior(c.latent, c.components if c.prior != "normal" else 0)
         self.use = Use(c.latent)
 

@@ -26,7 +26,7 @@ def widths(size: Size, width: float, grain: int | None) -> list[int]:
 
 
 def begun(network: nn.Module) -> None:
-    """Weights from N(0, 0.02^2), gains of normalisation about 1."""
+    """Weights from N(0, 0.02^2), gains of normalisation about 1: made for maps that are normalised after each layer."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, 0.02)
@@ -110,7 +110,8 @@ class Critic(nn.Module):
         features = c[-1] if len(c) > 1 else inputs
         sides = (size[0] >> (len(c) - 1), size[1] >> (len(c) - 1))
         self.exit = nn.Conv2d(features, 1, sides)
-        begun(self)
+        if normalised:  # without normalisation such small weights hold every score near 0 for long
+            begun(self)
         self.label = nn.Embedding(classes, features) if classes else None
         if self.label is not None:
             nn.init.zeros_(self.label.weight)
