@@ -24,7 +24,6 @@ from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
 from benchmarks.sides import alternate
 from sfumato.data.base import DataSpec, Split
-from sfumato.families.base import parameter_count
 from sfumato.families.vae import VAE
 from sfumato.networks.condition import Condition
 from sfumato.streams import stream

@@ -1,9 +1,11 @@
 """-log p(x) on binarised images along trainings of `vae`, by 500 importance samples, and its curve.
 
-    sfumato train vae --data mnist.npz --images 4_000_000 --set family.network=mlp --set family.width=400 \\
-        --set family.latent=20 --set family.likelihood.kind=bernoulli --set family.likelihood.binarise=true \\
-        --set budget.moments=9 --out runs/nats-mlp
+    sfumato train vae --data mnist.npz --images 4_000_000 --set budget.moments=9 --set family.network=mlp \\
+        --set family.width=400 --set family.latent=20 --set family.likelihood.kind=bernoulli \\
+        --set family.likelihood.binarise=true --out runs/nats-mlp
     python -m benchmarks.nats mnist.npz runs/nats-mlp [RUN ...]
+
+Draws docs/images/nats.png.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ def curve(folder: Path, test: Split) -> tuple[list[int], list[float]]:
         (score,) = Nats(Nats.Config()).measure_model(run.family, test, seed=0, batch=500)
         seen.append(run.ledger.images)
         found.append(score.value)
-        print(f"{folder.name:>12}  {seen[-1]:>10,} images  {score.value:.2f} nats ({score.low:.2f} to {score.high:.2f})")
+        print(
+            f"{folder.name:>12}  {seen[-1]:>10,} images  {score.value:.2f} nats ({score.low:.2f} to {score.high:.2f})"
+        )
     return seen, found
 
 
@@ -43,7 +47,11 @@ def main(data: str, folders: list[Path]) -> None:
     for folder in folders:
         axes.semilogx(*curve(folder, test), marker="o", markersize=3, label=folder.name)
     axes.axhline(95, color="0.6", linewidth=0.8)
-    axes.set(xlabel="images seen", ylabel="-log p(x), nats", title=f"{len(test):,} binarised digits, {SAMPLES} importance samples")
+    axes.set(
+        xlabel="images seen",
+        ylabel="-log p(x), nats",
+        title=f"{len(test):,} binarised digits, {SAMPLES} importance samples",
+    )
     axes.legend(frameon=False)
     fig.savefig(DRAWN, dpi=120)
 

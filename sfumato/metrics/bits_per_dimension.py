@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar, Literal
 
-import torch
 from jaxtyping import Float64
 from torch import Tensor
 
@@ -44,6 +43,7 @@ def bits(log_prob: Float64[Tensor, " B"], dimensions: int) -> Float64[Tensor, " 
     """-(log p(x) / d + log of a level's width) / log 2, with p a density on the scale -1 to 1.
 
     Example:
+        >>> import torch
         >>> width = 256 * LEVEL  # all bins together
         >>> [round(float(b), 9) for b in bits(torch.tensor([-3 * math.log(width)], dtype=torch.float64), 3)]
         [8.0]

@@ -18,6 +18,7 @@ from sfumato.metrics.base import Metric, Score, mean_score
 from sfumato.streams import stream
 from sfumato.tasks.base import Observation
 
+
 def dequantised(pixels: UInt8[Tensor, "B C H W"], rng: Generator) -> Images:
     """Each level spread evenly over its bin: x + u - 1/2 levels, u uniform in [0, 1).
 

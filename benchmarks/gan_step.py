@@ -1,0 +1,113 @@
+"""GAN training: our trainer beside the plain loop that people write, on the same networks, in images a second.
+
+    python -m benchmarks.gan_step
+
+The plain loop keeps its images in memory as float32 and has torch's Adam as it comes; ours reads bytes, has named streams,
+averages weights and keeps its books. Two games: the non-saturating one, and the default with R1 and R2 on every turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.sides import alternate
+from sfumato.data.base import DataSpec, Split
+from sfumato.families.base import parameter_count
+from sfumato.families.gan import GAN
+from sfumato.networks.condition import Condition
+from sfumato.streams import stream
+from sfumato.tasks.generation import Generation
+from sfumato.training.budget import Budget
+from sfumato.training.run import make_family
+from sfumato.training.trainer import Trainer
+
+SPEC, BATCH, ROUNDS, ROUND = DataSpec(channels=3, size=32), 64, 3, 12
+NOTHING = Condition()
+
+
+def slopes(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """E |grad C(x)|^2."""
+    x = x.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    return gradient.square().sum((1, 2, 3)).mean()
+
+
+def plain(images: Tensor, config: Any) -> tuple[Callable[[], None], int]:
+    """Rounds of a critic's and a generator's step, a batch each, and the weights that they train."""
+    family: Any = make_family(config, SPEC, 0)
+    ready = (images.float() / 127.5 - 1).split(BATCH)
+    g_step = torch.optim.Adam(family.generator.parameters(), 1e-3, betas=(0.0, 0.99))
+    d_step = torch.optim.Adam(family.critic.parameters(), 1e-3, betas=(0.0, 0.99))
+    paired, penalised = family.game.paired, bool(config.penalties)
+
+    def critic(x: Tensor) -> Tensor:
+        return family.critic(x, NOTHING)
+
+    def made() -> Tensor:
+        return family.generator(torch.randn(BATCH, config.latent), NOTHING)
+
+    def work() -> None:
+        for place in range(ROUND):
+            x = ready[2 * place % len(ready)]
+            with torch.no_grad():
+                fake = made()
+            real_score, fake_score = critic(x), critic(fake)
+            loss = F.softplus(fake_score - real_score) if paired else F.softplus(-real_score) + F.softplus(fake_score)
+            loss = loss.mean() + (0.25 * (slopes(critic, x) + slopes(critic, fake)) if penalised else 0.0)
+            d_step.zero_grad()
+            loss.backward()
+            d_step.step()
+            x = ready[(2 * place + 1) % len(ready)]
+            score = critic(made())
+            loss = F.softplus(critic(x) - score).mean() if paired else F.softplus(-score).mean()
+            g_step.zero_grad()
+            loss.backward()
+            g_step.step()
+
+    return work, parameter_count([family])
+
+
+def ours(images: Tensor, config: Any) -> Callable[[], None]:
+    """As many rounds of our trainer."""
+    family = make_family(config, SPEC, 0)
+    task, budget = Generation(Generation.Config()), Budget(images=2 * ROUND * BATCH, batch=BATCH, precision="float32")
+    first = Trainer(family, task, budget, seed=0)
+    first.run(Split(images))
+
+    def work() -> None:
+        trainer = Trainer(family, task, budget, seed=0)
+        trainer.state.progress.flops = dict(first.state.progress.flops)  # counted once a training
+        trainer.run(Split(images))
+
+    return work
+
+
+def main() -> None:
+    """Print all rows."""
+    images = torch.randint(0, 256, (2 * ROUND * BATCH, 3, 32, 32), generator=stream(0, "bench"), dtype=torch.uint8)
+    print(f"threads {torch.get_num_threads()}, batch {BATCH}, 32 x 32, float32")
+    free: dict[str, Any] = {"game": "non_saturating", "penalties": []}
+    bare = {"network": {"kind": "dcgan", "normalised": False}}
+    for name, settings in (
+        ("DCGAN, non-saturating", {"network": "dcgan", **free}),
+        ("DCGAN, relativistic with R1 and R2", bare),
+        ("residual, non-saturating", {"width": 16, **free}),
+        ("residual, relativistic with R1 and R2", {"width": 16}),
+    ):
+        config = GAN.Config(**settings)
+        loop, count = plain(images, config)
+        seconds = alternate({"plain": loop, "ours": ours(images, config)}, ROUNDS)
+        rate = {side: 2 * ROUND * BATCH / value for side, value in seconds.items()}
+        print(
+            f"{name}, {count:,} parameters: plain {rate['plain']:,.0f}, sfumato {rate['ours']:,.0f} images/s; "
+            f"ratio {rate['ours'] / rate['plain']:.2f} (target 1.0)"
+        )
+
+
+if __name__ == "__main__":
+    main()
