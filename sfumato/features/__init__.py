@@ -1,5 +1,5 @@
 """Feature extractors: images to vectors, with a hash."""
 
-from sfumato.features.base import Classifies, Features, Layered, extractor
+from sfumato.features.base import Classifies, Features, Layered, Perceives, extractor
 
-__all__ = ["Classifies", "Features", "Layered", "extractor"]
+__all__ = ["Classifies", "Features", "Layered", "Perceives", "extractor"]

@@ -7,7 +7,7 @@ resizes and the SHA-256 of its weights, and they travel with each figure.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, final
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sfumato.config import Strict
 from sfumato.features.memory import Memory
-from sfumato.images import Pixels
+from sfumato.images import Images, Pixels
 from sfumato.kinds import Kind, build
 
 
@@ -97,6 +97,14 @@ class Layered(ABC):
     @abstractmethod
     def layers(self, pixels: Pixels) -> Mapping[str, Float[Tensor, "B C h w"]]:
         """Maps by name, from early to late, float32, on the device of the pixels; gradients are not kept."""
+
+
+class Perceives(ABC):
+    """Features whose maps a loss can follow: gradients reach the images."""
+
+    @abstractmethod
+    def maps(self, x: Images) -> Iterator[tuple[str, Float[Tensor, "B C h w"]]]:
+        """Maps of images in [-1, 1], at the size they have, by name, early ones first; none is made before it is asked for."""
 
 
 class Classifies(ABC):

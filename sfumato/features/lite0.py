@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from sfumato.config import Strict
 from sfumato.errors import CapabilityError
-from sfumato.features.base import Classifies, Features, Layered
+from sfumato.features.base import Classifies, Features, Layered, Perceives
 from sfumato.features.weights import read_weights, rgb
-from sfumato.images import Pixels
+from sfumato.images import PEAK, Images, Pixels
 from sfumato.maths.precision import full_precision
 
 DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -133,7 +133,7 @@ class EfficientNetLite0(nn.Module):
         return last
 
 
-class Lite0(Features, Layered, Classifies):
+class Lite0(Features, Layered, Perceives, Classifies):
     """Means over all places of one block's output: uint8 [B, 1 or 3, H, W] to float32 [B, 40, 80, 112, 320 or 1280].
 
     Pixels are resized to `size` with an antialiased bilinear filter, repeated to three channels where they are grey,
@@ -187,6 +187,12 @@ class Lite0(Features, Layered, Classifies):
         with full_precision(self.device):
             stages = self.network.stages(self.prepare(pixels))
             return {name: x.to(pixels.device) for name, x in stages if name in TAPS}
+
+    def maps(self, x: Images) -> Iterator[tuple[str, Float[Tensor, "B C h w"]]]:
+        """Those of `layers`, without its resize."""
+        pixels = (x.to(self.device).expand(-1, 3, -1, -1) + 1) * (PEAK / 2)
+        stages = self.network.stages(((pixels - 127.0) / 128.0).contiguous(memory_format=self.layout))
+        return ((name, seen.to(x.device)) for name, seen in stages if name in TAPS)
 
     def logits(self, vectors: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
         """Scores of ImageNet's 1000 classes.

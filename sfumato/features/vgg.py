@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from sfumato.config import Strict
 from sfumato.errors import ShapeError
-from sfumato.features.base import Features, Layered
+from sfumato.features.base import Features, Layered, Perceives
 from sfumato.features.weights import read_weights, rgb
-from sfumato.images import PEAK, Pixels
+from sfumato.images import PEAK, Images, Pixels
 from sfumato.maths.precision import full_precision
 
 FILES = {16: "vgg16-397923af.pth", 19: "vgg19-dcbb9e9d.pth"}
@@ -75,7 +75,7 @@ def vgg(depth: Literal[16, 19]) -> Trunk:
     return Trunk(steps, names)
 
 
-class PlainTrunk(Features, Layered, ABC, abstract=True):
+class PlainTrunk(Features, Layered, Perceives, ABC, abstract=True):
     """The convolutions of one of torchvision's ImageNet classifiers: named maps, and means over the places of the last.
 
     Images keep their size; pixels / 255 are brought to mean 0 and deviation 1 of ImageNet, channel by channel. Any file
@@ -111,6 +111,15 @@ class PlainTrunk(Features, Layered, ABC, abstract=True):
         with full_precision(self.device):
             return {name: x.to(pixels.device) for name, x in self.network.stages(self.prepare(pixels))}
 
+    def maps(self, x: Images) -> Iterator[tuple[str, Float[Tensor, "B C h w"]]]:
+        """Those of `layers`."""
+        seen = self._scaled((x.to(self.device).expand(-1, 3, -1, -1) + 1) / 2)
+        return ((name, found.to(x.device)) for name, found in self.network.stages(seen))
+
+    def _scaled(self, x: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+        mean, deviation = (x.new_tensor(values).view(3, 1, 1) for values in (MEAN, DEVIATION))
+        return ((x - mean) / deviation).contiguous(memory_format=self.layout)
+
     def prepare(self, pixels: Pixels) -> Float[Tensor, "B 3 H W"]:
         """What the network sees, -2.12 to 2.64.
 
@@ -121,8 +130,7 @@ class PlainTrunk(Features, Layered, ABC, abstract=True):
         if min(height, width) < self.least:
             wanted = f"{self.tag} takes images of {self.least} x {self.least} pixels and more"
             raise ShapeError(f"{wanted}; got {height} x {width}; enlarge them, or use lite0, which resizes by itself")
-        mean, deviation = (x.new_tensor(values).view(3, 1, 1) for values in (MEAN, DEVIATION))
-        return ((x - mean) / deviation).contiguous(memory_format=self.layout)
+        return self._scaled(x)
 
 
 def downloads() -> Path:

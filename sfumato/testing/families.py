@@ -61,18 +61,24 @@ def check_family(kind: str | Strict, spec: DataSpec | Sequence[DataSpec] | None 
     specs = [GREY, COLOUR, POINTS, WIDE] if spec is None else [spec] if isinstance(spec, DataSpec) else list(spec)
     accepted = 0
     for one in specs:
-        free = one.model_copy(update={"condition": 0})
-        try:
-            make_family(config, free, 0)
-        except ConfigError:
+        told = [one.model_copy(update={"condition": condition}) for condition in (0, one.channels + 1)]
+        families = [_check_spec(config, each) for each in told if _builds(config, each)]
+        if not families:
             require(spec is None, f"{config.kind} cannot be built for {one}")
             continue
         accepted += 1
-        families = [_check_spec(config, free)]
-        families.append(_check_spec(config, free.model_copy(update={"condition": one.channels + 1})))
         if one.size[0] > 1 and accepted == 1:
             _check_fitting_restorers(families)
     require(accepted > 0, f"{config.kind} accepts none of {specs}")
+
+
+def _builds(config: Any, spec: DataSpec) -> bool:
+    """Whether the family takes such images; some only generate or only restore."""
+    try:
+        make_family(config, spec, 0)
+    except ConfigError:
+        return False
+    return True
 
 
 def _check_spec(config: Any, spec: DataSpec) -> Family:
@@ -82,12 +88,13 @@ def _check_spec(config: Any, spec: DataSpec) -> Family:
         family = make_family(config, spec, 0)
     require(_bits(family) == _bits(make_family(config, spec, 0)), f"{name}: an equal seed builds other weights")
     trained = family
-    for task in tasks_for(spec):
+    stages = family.stages()
+    for task in tasks_for(spec, stages):
         what = f"{name}, {task.name}"
         witness = Witness(what)
         trained = _train(config, spec, task, what, witness=witness)
         witness.finish(trained)
-    again = _train(config, spec, tasks_for(spec)[-1], name)
+    again = _train(config, spec, tasks_for(spec, stages)[-1], name)
     require(_bits(trained) == _bits(again), f"{name}: training twice from one seed gave other weights")
     _check_sample(config, trained, name)
     ill = make_family(config, spec, 0)
@@ -98,7 +105,7 @@ def _check_spec(config: Any, spec: DataSpec) -> Family:
             weight.fill_(math.nan)
     raises(
         DivergedError,
-        lambda: _run(ill, tasks_for(spec)[-1], _budget(config, spec, 1)),
+        lambda: _run(ill, tasks_for(spec, stages)[-1], _budget(config, spec, 1)),
         f"{name}: weights are NaN, but training raised no DivergedError; a loss hides it",
     )
     return trained
@@ -107,7 +114,7 @@ def _check_spec(config: Any, spec: DataSpec) -> Family:
 def _check_sample(config: Any, family: Family, name: str) -> None:
     spec = family.spec
     x = to_float(pictures(BATCH, spec.channels, spec.size))
-    observation = None if spec.condition == 0 else tasks_for(spec)[-1].observe(x, streams(BATCH))
+    observation = None if spec.condition == 0 else tasks_for(spec, family.stages())[-1].observe(x, streams(BATCH))
     before = _bits(family)
     with no_global_random(f"{name}.sample"):
         made = family.sample(BATCH, observation=observation, rng=stream(0, "sample"))

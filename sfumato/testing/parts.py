@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from sfumato.config import Strict
 from sfumato.data.base import DataSpec
 from sfumato.errors import ConfigError
+from sfumato.families.base import Stage
 from sfumato.images import Images, Pixels, Size
 from sfumato.kinds import Kind, build, discover, parse
 from sfumato.streams import stream
@@ -46,13 +47,16 @@ def streams(n: int) -> list[torch.Generator]:
     return [stream(0, "mask", i) for i in range(n)]
 
 
-def tasks_for(spec: DataSpec) -> list[Task]:
-    """Every task kind that a family on this spec can be trained on, restoring ones last."""
+def tasks_for(spec: DataSpec, stages: Sequence[Stage] = ()) -> list[Task]:
+    """Every task kind that a family on this spec can be trained on, restoring ones last; at each size of its stages."""
+    sizes = {spec.size, *(stage.size for stage in stages if stage.size is not None)}
     tasks: list[Task] = [build(cls.Config()) for cls in discover(Task).values()]
     fit = []
     for task in sorted(tasks, key=lambda task: task.conditional):
         try:
-            task.check(spec)
+            for size in sizes:
+                task.check(spec.model_copy(update={"size": size}))
+                task.operator(stream(0, "mask"), 1, size)
             given = task.operator(stream(0, "mask"), 1, spec.size).known * (1 - min(task.noise, 1))
         except ConfigError:
             continue

@@ -210,6 +210,9 @@ def prepare(config: RunConfig, data: Dataset | None = None, folder: Path | None 
         task.check(spec)
     made_of = {name: load(parts.where(folder, name, path)) for name, path in config.parts.items()}
     family = make_family(config.family, spec, config.seed, made_of)
+    for size in {stage.size for stage in family.stages() if stage.size is not None}:
+        for task in tasks:
+            task.check(spec.model_copy(update={"size": size}))
     before = None if folder is None else folder / parts.FOLDER / parts.EARLIER
     if before is not None and (before / parts.WEIGHTS).is_file():
         earlier = load(before)

@@ -14,6 +14,7 @@ from sfumato.config import Strict
 from sfumato.data.base import DataSpec, Source
 from sfumato.errors import CapabilityError, DataError
 from sfumato.families.base import Family
+from sfumato.features.base import Features
 from sfumato.kinds import Kind, build, discover, parse, root_of
 from sfumato.metrics.base import Metric
 from sfumato.restorers.base import Restorer
@@ -54,8 +55,8 @@ def slots(root: type[Kind]) -> list[Any]:
         default = parse(root, name)
         for field in type(default).model_fields:
             value = getattr(default, field)
-            if not isinstance(value, Strict) or value.owner is None:
-                continue
+            if not isinstance(value, Strict) or value.owner is None or issubclass(value.owner, Features):
+                continue  # features come with weights that are not all here
             for other in ours(root_of(value.owner)):
                 tried[root_of(value.owner), other] += other != value.kind
                 if other != value.kind and tried[root_of(value.owner), other] <= 2:
