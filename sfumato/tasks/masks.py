@@ -199,3 +199,59 @@ class Strokes(MaskLaw):
         wanted = max(round(self.config.fraction * rows * columns), 1)
         last = first.flatten(1).kthvalue(wanted, dim=1).values
         return (first <= last[:, None, None]).float()
+
+
+class Person(MaskLaw):
+    """A standing person: head, body, two arms and two legs, of random height, place, lean and posture.
+
+    Each limb is the set of points nearer to a line than a radius. Proportions are those of an adult of eight heads.
+    """
+
+    class Config(Sides):
+        kind: Literal["person"] = "person"
+        smallest: float = Field(default=1 / 3, gt=0.0, le=1.0)
+        """The least height, as a share of the image's height."""
+        largest: float = Field(default=1.0, gt=0.0, le=1.0)
+        """The greatest height, as a share of the image's height."""
+
+    # Each limb: from and to, across and up as shares of the height, and its radius; then how far a number moves its end.
+    limbs = torch.tensor(
+        [
+            [0.00, 0.93, 0.00, 0.95, 0.062, 0.00, 0.00],
+            [0.00, 0.78, 0.00, 0.52, 0.105, 0.00, 0.00],
+            [-0.09, 0.80, -0.15, 0.46, 0.036, 0.14, 0.10],
+            [0.09, 0.80, 0.15, 0.46, 0.036, 0.14, 0.10],
+            [-0.05, 0.50, -0.07, 0.03, 0.050, 0.10, 0.00],
+            [0.05, 0.50, 0.07, 0.03, 0.050, 0.10, 0.00],
+        ]
+    )
+
+    def numbers(self, size: Size) -> int:
+        """Height, place across and up, lean, and two for each limb."""
+        return 4 + 2 * len(self.limbs)
+
+    def hole(self, u: Float[Tensor, "B 16"], size: Size) -> Float[Tensor, "B H W"]:
+        """Feet inside the image, at most a fifth of the height below its border."""
+        rows, columns = size
+        low, high = self.config.smallest, self.config.largest
+        height = (rows * (low + u[:, 0] * (high - low)))[:, None]
+        foot = rows - (u[:, 2:3] * 1.2 - 0.2) * (rows - 0.8 * height).clamp(min=0.0)
+        middle = u[:, 1:2] * columns
+        lean = (u[:, 3:4] - 0.5) * 0.3
+        moved = 2 * u[:, 4:].view(len(u), -1, 2) - 1
+        begin_x, begin_y, end_x, end_y, radius, swing, lift = self.limbs.to(u).unbind(1)
+        end_x, end_y = end_x + swing * moved[..., 0], end_y + lift * moved[..., 1].clamp(min=0.0)
+        y = torch.arange(rows, device=u.device, dtype=u.dtype) + 0.5
+        x = torch.arange(columns, device=u.device, dtype=u.dtype) + 0.5
+
+        def at(across: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
+            return (middle + height * (across + lean * up))[..., None, None], (foot - height * up)[..., None, None]
+
+        (x0, y0), (x1, y1) = at(begin_x, begin_y), at(end_x, end_y)
+        dx, dy = x1 - x0, y1 - y0
+        along = (((x - x0) * dx + (y[:, None] - y0) * dy) / (dx**2 + dy**2)).clamp(0.0, 1.0)
+        square = (x - x0 - along * dx) ** 2 + (y[:, None] - y0 - along * dy) ** 2
+        reach = (height * radius).clamp(min=0.71)[
+            ..., None, None
+        ]  # half the diagonal of a pixel, so that none is missed
+        return (square <= reach**2).any(1).float()

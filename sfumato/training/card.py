@@ -26,6 +26,8 @@ def card(run: Run, started: str = "") -> str:
         for name, part in run.parts.items()
     ]
     notes = [f"- {note}" for note in run.family.notes()]
+    begun = [f"{name} at {images:,}" for name, images in ledger.stages.items()]
+    notes += [f"- Parts of the training, and the images seen before: {', '.join(begun)}"] if len(begun) > 1 else []
     alarm = f"- **Alarm** {ledger.alarm}" if ledger.alarm else ""
     more = "".join(line + "\n" for line in [*made_of, started, *notes, alarm] if line)
     return f"""# {config.family.kind} for {tasks}

@@ -24,6 +24,8 @@ class Ledger(Strict):
     """Real images consumed, over all players' turns."""
     turns: dict[str, int] = {}
     """Optimiser steps of each player."""
+    stages: dict[str, int] = {}
+    """How many images had been consumed when each part of the training began: growth times."""
     flops: float = 0.0
     """Floating-point operations of all forward and backward passes, by torch's counter (a multiply-add is two)."""
     seconds: float = 0.0

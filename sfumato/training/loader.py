@@ -61,6 +61,7 @@ class Loader:
         if split.pictures.in_memory and small and isinstance(split.pictures, InMemory):
             inputs = None if split.inputs is None else split.inputs.read(slice(0, len(split))).to(self.device)
             self.split = Split(split.pictures.pixels.to(self.device), split.labels, inputs)
+        self._smaller: tuple[int, Split] = 1, self.split
         self._order: tuple[int, Int[Tensor, " N"]] | None = None
         self._ahead: tuple[int, Future[Read]] | None = None
         self._pool = None if self.split.pictures.in_memory else ThreadPoolExecutor(1, thread_name_prefix="loader")
@@ -69,7 +70,7 @@ class Loader:
         """This process's share of the batch after `position` images, prepared for a stage."""
         share = self.batch // processes.world()
         places = self._places(position + processes.rank() * share, share)
-        pixels, label, inputs = self._read(position, places)
+        pixels, label, inputs = self._read(position, places, stage)
         coin = self._uniforms("flip", position, share, 1, 1, 1) if self.flip else None
         corner = self._uniforms("crop", position, share, 2) if stage.crop else None
         x = self._prepared(pixels, stage, coin, corner)
@@ -90,15 +91,27 @@ class Loader:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read(self, position: int, places: Int[Tensor, " B"]) -> Read:
+    def _read(self, position: int, places: Int[Tensor, " B"], stage: Stage) -> Read:
         if self._pool is None:
-            return self.split.read(places)
+            return self._at_size(stage).read(places)
         ahead, self._ahead = self._ahead, None
         found = ahead[1].result() if ahead is not None and ahead[0] == position else self._fetch(places)
         after = position + self.batch
         coming = self._places(after + processes.rank() * len(places), len(places))
         self._ahead = after, self._pool.submit(self._fetch, coming)
         return found
+
+    def _at_size(self, stage: Stage) -> Split:
+        """The set in memory, made smaller once for a stage whose sides are all so many times shorter."""
+        rows, columns = self.split.pictures.shape[1:]
+        if stage.size is None or stage.crop is not None:
+            return self.split
+        factor = rows // stage.size[0]
+        if (stage.size[0] * factor, stage.size[1] * factor) != (rows, columns):
+            return self.split
+        if self._smaller[0] != factor:
+            self._smaller = factor, self.split.smaller(factor)
+        return self._smaller[1]
 
     def _fetch(self, places: Int[Tensor, " B"]) -> Read:
         pixels, label, inputs = self.split.read(places)

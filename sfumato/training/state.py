@@ -97,6 +97,8 @@ class State:
     def enter(self, number: int, stage: Stage) -> None:
         """Begin a stage: the networks take the structure that it asks for, and what another run knew of it."""
         self.progress.stage, self.progress.ended = number, False
+        begun = {**self.ledger.stages, stage.name: self.ledger.images}
+        self.ledger = self.ledger.model_copy(update={"stages": begun})
         grown(self.family, stage, self.seed, self.device)
         self.average.follow(self.family)
         if self.start is not None:

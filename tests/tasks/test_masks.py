@@ -232,3 +232,18 @@ def test_strokes_reach_any_share_with_any_brush(fraction: float, radius: float) 
     hole = 1 - task.operator(rngs(0, 8), 8, (64, 64)).known.mean((1, 2, 3))
     dab = math.pi * max(64 * radius, 0.75) ** 2 / 64**2
     assert float(hole.min()) > fraction - 1e-3 and float(hole.max()) < fraction + dab + 0.01
+
+
+def test_a_person_has_its_height_and_stands_apart_from_a_box() -> None:
+    made = holes("person", 0, 400, 64, smallest=0.5, largest=0.5)
+    inside = [hole for hole in made if not hole[0].any() and not hole[-1].any() and not hole[:, [0, -1]].any()]
+    assert len(inside) > 100
+    heights, widths = zip(*map(sides, inside), strict=True)
+    assert min(heights) >= 30 and max(heights) <= 34 and max(widths) < 30
+    filled = [float(hole.sum()) / math.prod(sides(hole)) for hole in inside]
+    assert 0.3 < min(filled) and max(filled) < 0.95, "limbs leave room between them"
+    upper, lower = (
+        torch.stack(inside)[:, :, :].sum(2).float()[:, part].amax() for part in (slice(0, 32), slice(32, 64))
+    )
+    assert upper > 0 and lower > 0
+    assert float(torch.stack(list(made)).mean((1, 2)).min()) > 0, "none is outside"

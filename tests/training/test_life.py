@@ -12,18 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.config import Strict, load
-from sfumato.data.base import DataSpec
+from sfumato.data.base import DataSpec, Split
 from sfumato.errors import ConfigError, Interrupted
 from sfumato.families.base import Batch, Family, Group, Objective, Player, Stage, Terms
 from sfumato.families.optimizers import SGD, AdamW, Optimizer
 from sfumato.images import Images, Size, to_float
 from sfumato.kinds import build, choice, discover, find, kinds_of
 from sfumato.networks.condition import Condition
-from sfumato.streams import Rngs
+from sfumato.streams import Rngs, stream
 from sfumato.tasks.generation import Generation
 from sfumato.testing import check_family
 from sfumato.training import run
 from sfumato.training.budget import Budget
+from sfumato.training.loader import Loader
 from sfumato.training.trainer import Trainer
 
 from .growing import Growing
@@ -81,6 +82,27 @@ def test_a_growing_family_goes_on_to_the_same_bits(
     assert files[0] == files[1]
     assert len(trained.family.blocks) == 2  # type: ignore[arg-type]
     assert len(run.load(tmp_path / "whole").family.blocks) == 2  # type: ignore[arg-type]
+    assert trained.ledger.stages == {"small": 0, "full": 128}
+    assert "small at 0, full at 128" in (tmp_path / "stopped" / "card.md").read_text()
+
+
+def test_a_stage_makes_its_images_smaller_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, real = [0], Split.smaller
+
+    def counted(self: Split, factor: int) -> Split:
+        made[0] += 1
+        return real(self, factor)
+
+    monkeypatch.setattr(Split, "smaller", counted)
+    split = Split(torch.randint(0, 256, (40, 1, 8, 8), generator=stream(0, "x"), dtype=torch.uint8))
+    loader, half = Loader(split, 8), Stage("half", size=(4, 4))
+    for position in range(0, 80, 8):
+        drawn = loader.at(position, half)
+        means = split.pictures.read(drawn.index).float().view(8, 1, 4, 2, 4, 2).mean((3, 5)).round()
+        assert torch.equal(((drawn.x + 1) * 127.5).round(), means)
+    assert made == [1]
+    assert loader.at(0, Stage("odd", size=(3, 3))).x.shape[2:] == (3, 3)
+    assert loader.at(0, Stage("whole")).x.shape[2:] == (8, 8) and made == [1]
 
 
 class One(Family, abstract=True):
