@@ -3,7 +3,7 @@
     sfumato train vae --data mnist.npz --images 4_000_000 --set budget.moments=9 --set family.network=mlp \\
         --set family.width=400 --set family.latent=20 --set family.likelihood.kind=bernoulli \\
         --set family.likelihood.binarise=true --out runs/nats-mlp
-    python -m benchmarks.nats mnist.npz runs/nats-mlp [RUN ...]
+    python -m benchmarks.nats mnist.npz 10000 runs/nats-mlp [RUN ...]    # on so many test images
 
 Draws docs/images/nats.png.
 """
@@ -40,11 +40,11 @@ def curve(folder: Path, test: Split) -> tuple[list[int], list[float]]:
     return seen, found
 
 
-def main(data: str, folders: list[Path]) -> None:
+def main(data: str, count: str, *folders: str) -> None:
     """Print and draw."""
-    test = Npz(Npz.Config(path=Path(data))).load().test
+    test = Npz(Npz.Config(path=Path(data))).load().test.first(int(count))
     fig, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
-    for folder in folders:
+    for folder in map(Path, folders):
         axes.semilogx(*curve(folder, test), marker="o", markersize=3, label=folder.name)
     axes.axhline(95, color="0.6", linewidth=0.8)
     axes.set(
@@ -57,4 +57,4 @@ def main(data: str, folders: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], [Path(argument) for argument in sys.argv[2:]])
+    main(*sys.argv[1:])

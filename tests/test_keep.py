@@ -242,6 +242,6 @@ def test_a_model_fills_a_hole_in_a_larger_picture_window_by_window(here: Path, c
     assert call("restore", "p.png", "--mask", "m.png", "--model", filler, "--out", "r.png") == 0
     made = pixels(here / "r.png")
     assert np.array_equal(made[~HOLE], COLOURS[..., 0][~HOLE]) and (made[HOLE] != COLOURS[..., 0][HOLE]).mean() > 0.8
-    assert "windows were filled one after the other" in capsys.readouterr().err
+    assert "1 part of it, each around a hole" in capsys.readouterr().err
     save(np.pad(np.full((20, 20), 255, np.uint8), 2), "m.png")
     assert call("restore", "p.png", "--mask", "m.png", "--model", filler, "--out", "r.png") == 0

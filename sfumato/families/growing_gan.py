@@ -71,6 +71,8 @@ class GrowingGAN(Family):
         """Weight of the squared error, w_s, where the task's loss looks."""
         perceptual: float = Field(default=10.0, ge=0.0)
         """Weight of the perceptual error, w_p."""
+        perceptual_form: Literal["root", "mean"] = "root"
+        """root as printed, |d|_2 / (c h w), which falls as images grow; or mean, |d|_2^2 / (c h w), which does not."""
         features: Annotated[Any, choice(Features, "lite0")] = Lite0.Config(layer="b4")
         """Whose maps are compared: lite0 (offline), or vgg with its weights at hand, as in the paper."""
         generator_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = AdamW.Config(
@@ -192,11 +194,14 @@ class GrowingGAN(Family):
         return terms
 
     def perceived(self, made: Images, x: Images) -> Tensor:
-        """sum over two maps of the mean over images of |N(made) - N(x)|_2 / (c h w)."""
+        """sum over two maps of the mean over images of |N(made) - N(x)|_2 / (c h w), or of its square over c h w."""
         features: Any = extractor(self.config.features, x.device)
         pairs = zip(features.maps(made), features.maps(x.detach()), range(2), strict=False)
         apart = [(ours - theirs).flatten(1) for (_, ours), (_, theirs), _ in pairs]
-        return torch.stack([(d.square().sum(1) + 1e-12).sqrt().mean() / d.shape[1] for d in apart]).sum()
+        squares = [d.square().sum(1) for d in apart]
+        if self.config.perceptual_form == "root":
+            squares = [(square + 1e-12).sqrt() for square in squares]
+        return torch.stack([s.mean() / d.shape[1] for s, d in zip(squares, apart, strict=True)]).sum()
 
     def answer(self, condition: Condition, within: float) -> Images:
         """G(y) while training: the newest blocks are faded in by the share of the stage that is over."""

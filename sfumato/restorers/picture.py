@@ -17,7 +17,7 @@ from sfumato.kinds import build, find, parse
 from sfumato.restorers.base import Enlarger, Filler, Restorer
 from sfumato.restorers.conditional import Conditional
 from sfumato.restorers.original import Original, read_original, write_restored
-from sfumato.restorers.windows import fill_by_windows
+from sfumato.restorers.tiled import fill_tiled
 from sfumato.streams import stream
 from sfumato.tasks.base import Observation, Operator, Task, region_weight
 from sfumato.tasks.down_sampling import BlockMean
@@ -205,10 +205,10 @@ def _filled(
     def answer(part: Pixels, unknown: Hole, number: int) -> Pixels:
         return _answer(part, Masking(1.0 - unknown.float()[None, None]), 0.0, restorer, seed + number)
 
-    made, windows = fill_by_windows(pixels, hole, run.spec.size, answer)
+    made, parts = fill_tiled(pixels, hole, run.spec.size, answer)
     return made, [
-        f"{called} is larger than the {columns} x {rows} this model was trained on: {windows} windows were filled one after "
-        "the other, and none saw what lies outside it"
+        f"{called} is larger than the {columns} x {rows} this model was trained on: {parts} part{'s' * (parts > 1)} of it, "
+        "each around a hole, filled at that size; finer structure is taken from the known part of the picture"
     ]
 
 

@@ -166,6 +166,12 @@ def test_losses_are_the_papers() -> None:
     apart = 0.0
     for (_, one), (_, two), _ in zip(features.maps(shown), features.maps(b.x), range(2), strict=False):
         apart += float(np.linalg.norm((one - two).flatten(1).numpy(), axis=1).mean() / one[0].numel())
+    mean = sum(
+        float((one - two).square().mean())
+        for (_, one), (_, two), _ in zip(features.maps(shown), features.maps(b.x), range(2), strict=False)
+    )
+    family.config = family.config.model_copy(update={"perceptual_form": "mean"})
+    assert float(family.perceived(shown, b.x)) == pytest.approx(mean, rel=1e-4)
     torch.testing.assert_close(terms["squared"], squared)
     assert float(terms["perceptual"]) == pytest.approx(3.0 * apart, rel=1e-4)
     fooled = F.binary_cross_entropy_with_logits(shown.mean((1, 2, 3)), torch.ones(4))
