@@ -12,7 +12,7 @@ from sfumato.config import Strict
 from sfumato.data.base import DataSpec
 from sfumato.errors import ConfigError
 from sfumato.kinds import Kind
-from sfumato.networks import biggan, convnet, dcgan, mlp, published
+from sfumato.networks import biggan, convnet, dcgan, inpainters, mlp, published
 
 
 class Adversaries(Kind, ABC, root=True):
@@ -136,6 +136,56 @@ class MLP(Adversaries):
     def encoder(self, spec: DataSpec, width: float, outputs: int, classes: int = 0) -> nn.Module:
         """Flat pixels to a vector."""
         return mlp.Encoder(spec.dimensions, spec.condition, spec.size, width, outputs, classes)
+
+
+class FourierUNet(Adversaries):
+    """An in-painter of fast Fourier convolutions, LaMa's idea; where nothing is observed, the residual decoder."""
+
+    class Config(Strict):
+        kind: Literal["fourier_unet"] = "fourier_unet"
+        blocks: int = Field(default=4, ge=1)
+        """Blocks at a quarter of the size."""
+        copying: bool = False
+        """Blocks of contextual attention, which copy from what is known, in place of Fourier ones."""
+
+    def generator(
+        self, spec: DataSpec, width: float, latent: int, classes: int = 0, embedding: int | None = None
+    ) -> nn.Module:
+        """An in-painter for a condition, a decoder of z where there is none."""
+        if not spec.condition:
+            return convnet.Generator(latent, spec.channels, 0, spec.size, width, classes, embedding)
+        return inpainters.InPainter(
+            latent,
+            spec.channels,
+            spec.condition,
+            spec.size,
+            width,
+            inpainters.CopyBlock if self.config.copying else inpainters.FourierBlock,
+            self.config.blocks,
+            classes,
+            embedding,
+        )
+
+    def critic(self, spec: DataSpec, width: float, classes: int = 0) -> nn.Module:
+        """Strided residual stages."""
+        return convnet.Critic(spec.channels + spec.condition, spec.size, width, classes)
+
+
+class GlobalLocal(Adversaries):
+    """Iizuka's two critics, of the whole picture and of the surroundings of the hole, against the residual generator."""
+
+    class Config(Strict):
+        kind: Literal["global_local"] = "global_local"
+
+    def generator(
+        self, spec: DataSpec, width: float, latent: int, classes: int = 0, embedding: int | None = None
+    ) -> nn.Module:
+        """A U-Net on the condition, or a decoder of z where there is none."""
+        return convnet.Generator(latent, spec.channels, spec.condition, spec.size, width, classes, embedding)
+
+    def critic(self, spec: DataSpec, width: float, classes: int = 0) -> nn.Module:
+        """Two critics whose scores are added."""
+        return inpainters.GlobalAndLocal(spec.channels + spec.condition, spec.size, width, classes)
 
 
 class Published(Adversaries):
