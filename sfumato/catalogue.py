@@ -8,7 +8,7 @@ import pkgutil
 from sfumato.errors import ConfigError
 from sfumato.kinds import Kind, all_roots, discover
 
-PACKAGES = ("data", "tasks", "families", "samplers", "restorers", "training", "features", "metrics")
+PACKAGES = ("data", "tasks", "families", "samplers", "restorers", "training", "features", "metrics", "segmenters")
 
 
 def roots() -> dict[str, type[Kind]]:

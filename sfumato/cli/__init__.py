@@ -1,4 +1,4 @@
-"""The command line: `sfumato train | sample | restore | evaluate | explain | stats | study | report | kinds | check`.
+"""The command line: `sfumato train | sample | restore | remove | evaluate | explain | stats | study | report | kinds | check`.
 
 A command only reads its options, calls one function and prints; user errors are one line and exit code 2.
 """
@@ -46,6 +46,7 @@ for command in (
     models.train,
     models.sample,
     models.restore,
+    models.remove,
     measures.evaluate,
     measures.explain,
     measures.stats,

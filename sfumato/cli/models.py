@@ -118,3 +118,47 @@ def restore(
     from sfumato import commands
 
     commands.restore(picture, out, model, mask=mask, scale=scale, invert=invert, seed=seed, device=device)
+
+
+def remove(
+    picture: Annotated[Path, typer.Argument(help="A photograph, or a folder of them.")],
+    what: Annotated[str, typer.Option(help="people (see `sfumato kinds segmenter`).")] = "people",
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="A picture of the same size, white on what is to be removed, in place of --what."),
+    ] = None,
+    box: Annotated[
+        str | None, typer.Option(help="LEFT,TOP,WIDTH,HEIGHT around what is to be removed, in place of --what.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="What fills: the folder of a run, or telea, biharmonic ...")] = "telea",
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="For people, once: the wheel mediapipe 0.10.21, which is read and not installed."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where to write. Left out: removed.* as the input.")
+    ] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Write before, found, and after side by side, too.")
+    ] = False,
+    dilate: Annotated[
+        int | None, typer.Option(min=0, help="Pixels around it that are made too; 1 % of the side.")
+    ] = None,
+    feather: Annotated[
+        int | None, typer.Option(min=0, help="Pixels over which the fill fades in; half of these.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed gives another plausible answer.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Take people, or what a mask or a box shows, out of photographs. Exit code 3: there was nobody.
+
+    Example: sfumato remove photo.jpg --what people --out without.png --preview
+    """
+    from sfumato import commands
+
+    found = commands.remove(
+        picture, out, what, mask=mask, box=box, model=model, weights=weights, preview=preview,
+        dilate=dilate, feather=feather, seed=seed, device=device,
+    )  # fmt: skip
+    if not found:
+        raise typer.Exit(3)

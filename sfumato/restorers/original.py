@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from sfumato.errors import DataError
@@ -111,8 +114,16 @@ def read_original(path: Path | str) -> Original:
     return Original(colours, alpha, file.image.mode == "1", keep, warnings)
 
 
-def write_restored(picture: Image.Image, path: Path, original: Original, hole: Tensor | None = None) -> list[str]:
+def write_restored(
+    picture: Image.Image,
+    path: Path,
+    original: Original,
+    hole: Tensor | None = None,
+    texts: Mapping[str, str] = MappingProxyType({}),
+) -> list[str]:
     """Write a restored picture atomically in the format of the ending, and say what that format could not keep.
+
+    `texts` are written into a PNG, compressed; other formats have no place for them.
 
     Raises: DataError: an ending that is none, or a format that cannot hold this picture at all.
     """
@@ -121,8 +132,13 @@ def write_restored(picture: Image.Image, path: Path, original: Original, hole: T
     if file_format is None:
         raise DataError(f"{path.name} has no ending of a format that keeps a picture; end it in {', '.join(formats)}")
     buffer = io.BytesIO()
+    more: dict[str, Any] = {}
+    if texts and file_format == "PNG":
+        more["pnginfo"] = PngInfo()
+        for key, text in texts.items():
+            more["pnginfo"].add_text(key, text, zip=True)
     try:
-        picture.save(buffer, format=file_format, **QUALITY.get(file_format, {}), **original.keep)
+        picture.save(buffer, format=file_format, **QUALITY.get(file_format, {}), **original.keep, **more)
         content = buffer.getvalue()
         del buffer
         again = opened(content, path.name)

@@ -16,8 +16,9 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from sfumato.errors import CapabilityError
-from sfumato.images import Size
+from sfumato.images import PEAK, Size
 from sfumato.maths.push_pull import push_pull
+from sfumato.maths.regions import boxes, grouped
 
 CONTEXT = 2.0  # a part is so many times as long as its hole
 GROUPING = 16  # pixels; holes nearer than this are filled together
@@ -75,31 +76,16 @@ def fill_tiled(
 
 def parts(hole: Bool[Tensor, "H W"], size: Size) -> Iterator[Window]:
     """A window around each group of holes: of the model's shape, its size at least, and inside the picture."""
-    labels = _groups(hole)
+    labels = grouped(hole, GROUPING)
     for label in labels[labels > 0].unique().tolist():
-        own = F.interpolate((labels == label).float()[None, None], scale_factor=float(GROUPING), mode="nearest")[0, 0]
+        own = (labels == label).repeat_interleave(GROUPING, 0).repeat_interleave(GROUPING, 1)
         rows, columns = hole.shape
-        mine = hole & (own[:rows, :columns] > 0)
-        down, across = mine.any(1).nonzero()[:, 0], mine.any(0).nonzero()[:, 0]
-        tall, wide = int(down[-1] - down[0]) + 1, int(across[-1] - across[0]) + 1
+        first_row, first_column, tall, wide = boxes(hole & own[:rows, :columns])
         scale = max(CONTEXT * tall / size[0], CONTEXT * wide / size[1], 1.0)
         shape = min(round(size[0] * scale), rows), min(round(size[1] * scale), columns)
-        top = min(max(int(down[0]) + tall // 2 - shape[0] // 2, 0), rows - shape[0])
-        left = min(max(int(across[0]) + wide // 2 - shape[1] // 2, 0), columns - shape[1])
+        top = min(max(first_row + tall // 2 - shape[0] // 2, 0), rows - shape[0])
+        left = min(max(first_column + wide // 2 - shape[1] // 2, 0), columns - shape[1])
         yield Window(top, left, *shape)
-
-
-def _groups(hole: Bool[Tensor, "H W"]) -> Tensor:
-    """Labels of blocks of GROUPING pixels that hold a part of a hole; blocks that touch have one label."""
-    rows, columns = hole.shape
-    room = (0, -columns % GROUPING, 0, -rows % GROUPING)
-    blocks = F.max_pool2d(F.pad(hole.float()[None, None], room), GROUPING)
-    labels = torch.arange(1, blocks.numel() + 1, dtype=torch.float64).view_as(blocks) * blocks
-    while True:
-        spread = F.max_pool2d(labels, 3, stride=1, padding=1) * blocks
-        if torch.equal(spread, labels):
-            return labels[0, 0]
-        labels = spread
 
 
 def _filled(pixels: Part, unknown: Bool[Tensor, "h w"], size: Size, answer: Answer, number: int) -> Part:
@@ -109,13 +95,13 @@ def _filled(pixels: Part, unknown: Bool[Tensor, "h w"], size: Size, answer: Answ
     x, known = pixels.float()[None], 1.0 - unknown.float()[None, None]
     small, share = _shrunk(x, known, size)
     gone = share[0, 0] < 0.999
-    coarse = answer(small.round().clamp(0, 255).to(torch.uint8)[0], gone, number).float()[None]
+    coarse = answer(small.round().clamp(0, PEAK).to(torch.uint8)[0], gone, number).float()[None]
     fill = _enlarged(torch.where(gone, coarse, small), x)
     near = known * (F.max_pool2d(_enlarged(gone.float()[None, None], x), *_around(x, size)) > 0)
     fill = fill + torch.where(known > 0, 0.0, push_pull((x - fill) * near, near))
     detail = (x - _enlarged(small, x)) * known
     fill = fill + _transferred(detail, coarse, gone, known)
-    return fill.round().clamp(0, 255).to(torch.uint8)[0]
+    return fill.round().clamp(0, PEAK).to(torch.uint8)[0]
 
 
 def _around(x: Tensor, size: Size) -> tuple[int, int, int]:

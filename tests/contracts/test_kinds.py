@@ -30,6 +30,7 @@ REQUIRED: dict[str, Any] = {
     "memory": {"counts": [8, 1, 1], "shape": [1, 8, 8], "sha256": "0" * 64},
     "pairs": {"inputs": "inputs", "targets": "targets"},
     "classifier": {"data": "digits"},
+    "grab_cut": {"box": [0, 0, 4, 4]},
 }  # settings that have no default
 QUICK: dict[str, Any] = {"frechet": {"features": {"kind": "lite0", "layer": "b4"}, "replicates": 4}}
 

@@ -1,0 +1,1 @@
+"""Segmenters: which pixels of a picture are to be removed."""
