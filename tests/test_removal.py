@@ -18,7 +18,7 @@ from sfumato.errors import ConfigError, WeightsError
 from sfumato.kinds import kinds_of
 from sfumato.removal import Settings, grown, remove, shrunk, unpacked
 from sfumato.segmenters.base import Segmenter
-from sfumato.segmenters.people import People, around, squares, weights
+from sfumato.segmenters.people import People, around, squares, weights, without_specks
 from tests.cases import call
 
 Capsys = pytest.CaptureFixture[str]
@@ -152,6 +152,13 @@ def test_views_cover_the_picture() -> None:
         seen[top : top + tall, left : left + wide] = True
     assert seen.all()
     assert around(10, 10, 100, 50, 70) == (0, 0, 50, 70) and around(25, 35, 5, 50, 70) == (20, 30, 10, 10)
+
+
+def test_specks_are_no_people() -> None:
+    mask = torch.zeros(200, 300, dtype=torch.bool)
+    mask[20:120, 20:60] = mask[150:160, 200:210] = mask[190, 290] = True
+    left = without_specks(mask)
+    assert int(left.sum()) == 4100 and not bool(left[190, 290]) and not bool(without_specks(mask & False).any())
 
 
 def test_the_same_in_python(here: Path) -> None:

@@ -20,6 +20,7 @@ from sfumato.config import Strict
 from sfumato.errors import WeightsError
 from sfumato.files import at_home, write_atomic
 from sfumato.images import PEAK
+from sfumato.maths.regions import regions
 from sfumato.segmenters.base import Segmenter
 from sfumato.segmenters.pose import people
 from sfumato.segmenters.tflite import Network
@@ -79,7 +80,7 @@ class People(Segmenter):
                 if min(close[2:]) >= 16 and self.present(pixels, row, column, BODY * person.radius):
                     place = slice(close[0], close[0] + close[2]), slice(close[1], close[1] + close[3])
                     found[place] |= self.look(pixels, close) > self.config.threshold
-        return found
+        return without_specks(found)
 
     def present(self, pixels: UInt8[Tensor, "3 H W"], row: float, column: float, radius: float) -> bool:
         """Whether the landmark network sees a body in a square view, black beyond the picture."""
@@ -102,6 +103,13 @@ class People(Segmenter):
         small = F.interpolate(x, self.segmentation.size, mode="bilinear", antialias=True)
         likely = self.segmentation(small.permute(0, 2, 3, 1))[0].permute(0, 3, 1, 2)
         return F.interpolate(likely, (tall, wide), mode="bilinear", align_corners=False)[0, 0]
+
+
+def without_specks(mask: Bool[Tensor, "H W"]) -> Bool[Tensor, "H W"]:
+    """The regions of a mask that have a fiftieth of the pixels of the largest one, or more."""
+    found = list(regions(mask))
+    most = max((int(region.sum()) for region in found), default=0)
+    return mask & ~torch.stack([mask & False, *(region for region in found if 50 * int(region.sum()) < most)]).any(0)
 
 
 def squares(rows: int, columns: int, side: int) -> list[tuple[int, int, int, int]]:
