@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import ot
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.data.base import DataSpec, Split
@@ -206,9 +207,10 @@ def show_stacked() -> None:
         made = family.sample(10_000, rng=stream(0, "sample"))
         count, distance = found_modes(made, digits, labels)
         print(f"| {name} | {count} | {distance:.2f} | {family.alarm({}) or 'none'} |", flush=True)
-        sheet = made[:25].view(5, 5, 3, 8, 8).permute(0, 3, 1, 4, 2).reshape(40, 40, 3)
+        sheet = F.pad(made[:9], (1, 1, 1, 1), value=1.0).view(3, 3, 3, 10, 10).permute(0, 3, 1, 4, 2).reshape(30, 30, 3)
         axis.imshow((sheet + 1) / 2)
-        axis.set(title=name, xticks=[], yticks=[])
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(name, fontsize=8)
     figure.savefig(IMAGES / "stacked-digits.png", dpi=100)
     plt.close(figure)
 

@@ -181,6 +181,7 @@ def remove(
     model: str,
     weights: Path | None,
     preview: bool,
+    invert: bool,
     dilate: int | None,
     feather: int | None,
     seed: int,
@@ -192,30 +193,40 @@ def remove(
     """
     if mask is not None and box is not None:
         raise ConfigError("give --mask or --box, not both")
+    if weights is not None and (mask is not None or box is not None):
+        raise ConfigError("--weights are for finding people; leave them out where --mask or --box says what is removed")
     by: Segmenter | None = None
     if mask is None:
         values: dict[str, Any] = {"box": _whole_numbers(box)} if box is not None else {}
         values |= {"weights": str(weights)} if weights is not None else {}
         by = segmenter("grab_cut" if box is not None else what, values)
-    how = Settings(dilate=dilate, feather=feather, seed=seed, device=device)
+    how = Settings(dilate=dilate, feather=feather, invert=invert, seed=seed, device=device)
     many = picture.is_dir()
     work = matched(picture, mask) if many else [(picture, mask)]
     out = out or (Path("removed") if many else Path("removed").with_suffix(picture.suffix))
     if many and out.resolve() == picture.resolve():
         raise DataError(f"--out {out} is the folder of the pictures themselves; choose another")
     restorer, run = restorer_of(model, device)
-    found = 0
+    found, failed = 0, list[str]()
     for path, own in work:
         target = out / path.relative_to(picture) if many else out
         beside = target.with_name(f"{target.stem}-preview.png") if preview else None
-        with display.errors.status(f"looking at {escape(path.name)}"):
-            removed = take_out(path, target, by or own or path, run or restorer, how, beside)
+        try:
+            with display.errors.status(f"looking at {escape(path.name)}"):
+                removed = take_out(path, target, by or own or path, run or restorer, how, beside)
+        except (DataError, ShapeError) as error:
+            if not many:
+                raise
+            failed.append(str(error))
+            continue
         if removed is None:
             display.say(f"{path}: nobody found, nothing written" if what == "people" else f"{path}: nothing found")
             continue
         found += 1
         _warn([*removed.warnings, GUESS])
         display.say(f"{path}: {removed.report()}: {target}")
+    if failed:
+        raise DataError(f"{counted(len(failed), 'picture')} of {len(work)} could not be used; the first: {failed[0]}")
     return found > 0
 
 

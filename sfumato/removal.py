@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
 import sfumato
-from sfumato.config import Strict
-from sfumato.errors import ConfigError
+from sfumato.config import Strict, load
+from sfumato.errors import ConfigError, DataError
 from sfumato.files import write_atomic
 from sfumato.images import PEAK
-from sfumato.kinds import build, parse
+from sfumato.kinds import build, find
 from sfumato.maths.regions import boxes, regions
 from sfumato.restorers.base import Restorer
 from sfumato.restorers.original import read_original, write_restored
@@ -30,6 +30,7 @@ from sfumato.restorers.picture import read_mask, restore_picture
 from sfumato.segmenters.base import Segmenter
 from sfumato.training.run import Run
 
+MOST = 900_000  # characters of a text that PNG readers take
 GUESS = "what is in the filled place now is a guess; it is not what was behind"
 Hole = Bool[Tensor, "H W"]
 
@@ -41,6 +42,8 @@ class Settings(Strict):
     """Pixels around what was found that are made too; left out, 1 % of the longer side, 3 at least."""
     feather: int | None = None
     """Pixels of these over which the fill fades into the picture; left out, half of them."""
+    invert: bool = False
+    """A mask file is white where the picture is kept."""
     seed: int = 0
     """Another seed gives another plausible answer."""
     device: str = "auto"
@@ -72,8 +75,9 @@ class Removed:
 
     def report(self) -> str:
         """How many regions, where and how large, in a line."""
-        own = [boxes(region) for region in regions(self.found)]
-        where = "; ".join(f"{wide} x {tall} at {left}, {top}" for top, left, tall, wide in own[:8])
+        own = list(regions(self.found))
+        where = "; ".join(f"{part.mask.shape[1]} x {part.mask.shape[0]} at {part.left}, {part.top}" for part in own[:8])
+        where += "; ..." if len(own) > 8 else ""
         share = float(self.hole.float().mean())
         return f"{len(own)} region{'s' * (len(own) != 1)} removed ({where}), {share:.1%} of the picture made anew"
 
@@ -97,26 +101,35 @@ def remove(
     if isinstance(what, Segmenter):
         found, said = what.mask(pixels.expand(3, -1, -1)), list[str]()
     else:
-        found, said = read_mask(what, pixels)
+        found, said = read_mask(what, pixels, settings.invert)
     if not bool(found.any()):
         return None
     dilate, feather = settings.widths((pixels.shape[1], pixels.shape[2]))
     hole = grown(found, dilate)
+    if bool(hole.all()):
+        raise DataError(f"{picture}: with {dilate} pixels around it, what was found is all of the picture; dilate less")
+    hidden, alpha = original.hidden, faded(hole, feather)
+    if hidden is not None:  # what cannot be seen need not be made, and has no colours to fade into
+        hole &= found | (hidden == 0)
+        alpha[hidden.bool()] = 1.0
     levels = hole.to(torch.uint8) * int(PEAK)
-    filled = restore_picture(pixels, model, mask=levels, seed=settings.seed, device=settings.device)
-    alpha = torch.stack([shrunk(hole, k).float() for k in range(feather + 1)]).mean(0)
+    filled = restore_picture(pixels, model, mask=levels, seed=settings.seed, device=settings.device, hidden=hidden)
     blend = torch.lerp(pixels.float(), filled.pixels.float(), alpha).round().to(torch.uint8)
-    removed = Removed(found, hole, blend, [*original.warnings, *said, *filled.warnings])
+    about_mask = [line for line in filled.warnings if "--invert" not in line]  # the mask is ours
+    removed = Removed(found, hole, blend, [*original.warnings, *said, *about_mask])
     about = {
         "sfumato": sfumato.__version__,
         "what": what.config.model_dump(mode="json") if isinstance(what, Segmenter) else what.name,
-        "model": model if isinstance(model, str) else type(model).__name__,
+        "model": called(model),
         **settings.model_dump(mode="json", exclude={"device"}),
         "dilate": dilate,
         "feather": feather,
         "note": GUESS,
     }
     texts = {"sfumato:removal": json.dumps(about), "sfumato:mask": packed(hole)}
+    if len(texts["sfumato:mask"]) > MOST:
+        del texts["sfumato:mask"]
+        removed.warnings.append("the mask is too ragged to be kept in the picture; keep it yourself")
     removed.warnings.extend(write_restored(original.restored(blend, hole), out, original, hole, texts))
     if preview is not None:
         write_atomic(preview, panels(pixels, removed))
@@ -134,6 +147,31 @@ def grown(mask: Hole, by: int) -> Hole:
 def shrunk(mask: Hole, by: int) -> Hole:
     """What of the mask is further than so many pixels from what is not; the border of the picture counts as mask."""
     return ~grown(~mask, by)
+
+
+def faded(hole: Hole, feather: int) -> Float[Tensor, "H W"]:
+    """0 outside, rising inside to 1 over so many pixels from the rim."""
+    alpha = hole.float()
+    if not feather:
+        return alpha
+    top, left, tall, wide = boxes(hole)
+    place = (
+        slice(max(top - 1, 0), top + tall + 1),
+        slice(max(left - 1, 0), left + wide + 1),
+    )
+    inner, total = hole[place], hole[place].float()
+    for _ in range(feather):
+        inner = shrunk(inner, 1)
+        total += inner
+    alpha[place] = total / (feather + 1)
+    return alpha
+
+
+def called(model: str | Run | Restorer) -> str:
+    """A model in words."""
+    if isinstance(model, Run):
+        return f"{model.config.family.kind}, {model.ledger.images:,} images, seed {model.config.seed}"
+    return model if isinstance(model, str) else str(model.config.kind)
 
 
 def packed(mask: Hole) -> str:
@@ -169,6 +207,10 @@ def panels(pixels: UInt8[Tensor, "C H W"], removed: Removed) -> bytes:
 
 
 def segmenter(what: str, values: dict[str, Any]) -> Segmenter:
-    """A segmenter by its name and settings."""
-    made: Segmenter = build(parse(Segmenter, {"kind": what, **values}))
+    """A segmenter by its name and settings.
+
+    Raises: ConfigError: no such one, or settings that it has not.
+    """
+    kind = find(Segmenter, what)
+    made: Segmenter = build(load(kind.Config, values, f"segmenter {what!r}"))
     return made

@@ -16,7 +16,7 @@ from torch import Tensor
 from sfumato.config import Strict
 from sfumato.errors import ConfigError, WeightsError
 from sfumato.kinds import kinds_of
-from sfumato.removal import Settings, grown, remove, shrunk, unpacked
+from sfumato.removal import Settings, faded, grown, remove, shrunk, unpacked
 from sfumato.segmenters.base import Segmenter
 from sfumato.segmenters.people import People, around, squares, weights, without_specks
 from tests.cases import call
@@ -78,7 +78,7 @@ def test_a_png_holds_its_mask_and_settings(here: Path) -> None:
     about = json.loads(info["sfumato:removal"])
     assert (
         about["what"] == {"kind": "reds"}
-        and about["model"] == "Telea"
+        and about["model"] == "telea"
         and (about["dilate"], about["feather"]) == (4, 1)
     )
     assert torch.equal(unpacked(info["sfumato:mask"]), grown(torch.from_numpy(x[..., 0] == 200), 4))
@@ -165,3 +165,43 @@ def test_the_same_in_python(here: Path) -> None:
     picture(here / "p.png", [(20, 20, 12, 30)])
     removed = remove(here / "p.png", here / "o.png", Reds(Reds.Config()), "telea", Settings())
     assert removed is not None and int(removed.found.sum()) == 360 and removed.pixels.shape == (3, 80, 120)
+
+
+def test_options_that_do_not_go_together_are_one_line(here: Path, capsys: Capsys) -> None:
+    picture(here / "p.png", [(20, 20, 12, 30)])
+    for how, word in (
+        (["--what", "grab_cut"], "box"),
+        (["--box", "1,1,5,5", "--weights", "x.whl"], "--weights are for finding people"),
+        (["--what", "reds", "--dilate", 100], "dilate less"),
+        (["--what", "reds", "--dilate", 1, "--feather", 2], "feather <= dilate"),
+    ):
+        assert call("remove", "p.png", *how, "--out", "x.png") == 2
+        error = capsys.readouterr().err
+        assert word in error and error.count("\n") == 1 and not (here / "x.png").exists(), error
+
+
+def test_what_cannot_be_seen_tells_nothing(here: Path) -> None:
+    """Grey that is seen beside red that is not: no red comes into the fill."""
+    x = np.full((60, 80, 4), 200, np.uint8)
+    x[:, 40:] = (255, 0, 0, 0)
+    x[..., 3] = np.where(np.arange(80) < 40, 255, 0)
+    x[20:40, 25:45, :3] = (10, 10, 250)
+    x[20:40, 25:40, 3] = 255
+    Image.fromarray(x).save(here / "p.png")
+    mask = np.zeros((60, 80), np.uint8)
+    mask[20:40, 25:40] = 255
+    Image.fromarray(mask).save(here / "m.png")
+    assert call("remove", "p.png", "--mask", "m.png", "--out", "o.png") == 0
+    with Image.open(here / "o.png") as image:
+        made = np.asarray(image)
+    inside = made[20:40, 25:40, :3].astype(int)
+    assert (abs(inside - 200) < 12).all(), "hidden colours came into the fill"
+    assert np.array_equal(made[:, 46:], x[:, 46:]) and (made[:, 41:, 3] == 0).all()
+
+
+def test_the_feather_is_a_mean_of_erosions() -> None:
+    hole = torch.zeros(40, 50, dtype=torch.bool)
+    hole[0:20, 10:45] = True
+    expected = torch.stack([shrunk(hole, k).float() for k in range(5)]).mean(0)
+    torch.testing.assert_close(faded(hole, 4), expected)
+    assert torch.equal(faded(hole, 0), hole.float())

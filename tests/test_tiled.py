@@ -123,7 +123,7 @@ def test_near_holes_are_filled_together() -> None:
         hole_of(200, 300, (20, 20, 20, 20), (150, 250, 20, 20)),
     )
     assert [len(list(tiled.parts(hole, SIZE))) for hole in (near, far)] == [1, 2]
-    for window in tiled.parts(far, SIZE):
+    for _, window in tiled.parts(far, SIZE):
         assert (
             0 <= window.top
             and window.top + window.rows <= 200
@@ -140,3 +140,32 @@ def test_push_pull_keeps_what_is_known_and_a_constant() -> None:
     assert bool(found.isfinite().all()) and float(found.max()) <= float((values * known).max()) + 1e-5
     flat = push_pull(torch.full_like(values, 3.0) * known, known)
     torch.testing.assert_close(flat, torch.full_like(flat, 3.0), atol=1e-5, rtol=0)
+
+
+def test_an_exact_answer_on_a_smooth_picture_is_hardly_changed() -> None:
+    """Fine structure is what the small picture lacks, and not the edge of the hole."""
+    y, x = np.mgrid[0:400, 0:400]
+    smooth = np.stack([128 + 60 * np.sin(x / 90 + k) * np.cos(y / 110) for k in range(3)])
+    picture = torch.from_numpy(smooth).round().to(torch.uint8)
+    hole = hole_of(400, 400, (120, 130, 160, 140))
+    (_, window), *_ = tiled.parts(hole, (64, 64))
+    true = F.interpolate(picture[:, *window.place].float()[None], (64, 64), mode="area")[0].round().to(torch.uint8)
+    made, _ = tiled.fill_tiled(picture, hole, (64, 64), lambda part, unknown, number: torch.where(unknown, true, part))
+    assert float((made.float() - picture.float()).abs().max()) <= 2
+
+
+def test_a_small_hole_beside_a_large_one_makes_only_itself() -> None:
+    x, hole = noisy(300, 300), hole_of(300, 300, (80, 80, 120, 120), (40, 100, 4, 4))
+    hole[138:142, 138:142] = False  # an island of what is known, with a hole in it
+    hole[140, 140] = True
+    made, count = tiled.fill_tiled(x, hole, SIZE, mean_fill)
+    assert count == 2 and torch.equal(made[:, ~hole], x[:, ~hole])
+    alone, _ = tiled.fill_tiled(x, hole & ~hole_of(300, 300, (40, 100, 4, 4)), SIZE, mean_fill)
+    assert (made[:, 80:200, 80:200].int() - alone[:, 80:200, 80:200].int()).abs().float().mean() < 8
+
+
+def test_the_window_keeps_the_shape_of_the_model_while_it_can() -> None:
+    ((_, window),) = tiled.parts(hole_of(200, 1000, (20, 400, 120, 120)), (64, 64))
+    assert (window.rows, window.columns) == (200, 200)
+    ((_, window),) = tiled.parts(hole_of(200, 1000, (20, 100, 120, 800)), (64, 64))
+    assert (window.rows, window.columns) == (200, 1000), "squeezed: it could not be seen otherwise"

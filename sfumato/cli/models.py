@@ -141,6 +141,7 @@ def remove(
     preview: Annotated[
         bool, typer.Option("--preview", help="Write before, found, and after side by side, too.")
     ] = False,
+    invert: Annotated[bool, typer.Option("--invert", help="The mask is white where the picture is kept.")] = False,
     dilate: Annotated[
         int | None, typer.Option(min=0, help="Pixels around it that are made too; 1 % of the side.")
     ] = None,
@@ -157,7 +158,7 @@ def remove(
     from sfumato import commands
 
     found = commands.remove(
-        picture, out, what, mask=mask, box=box, model=model, weights=weights, preview=preview,
+        picture, out, what, mask=mask, box=box, model=model, weights=weights, preview=preview, invert=invert,
         dilate=dilate, feather=feather, seed=seed, device=device,
     )  # fmt: skip
     if not found:

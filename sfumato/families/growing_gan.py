@@ -104,6 +104,10 @@ class GrowingGAN(Family):
         self.levels = levels_of(spec.size)
         if c.shares and (len(c.shares) != self.levels or min(c.shares) <= 0):
             raise ConfigError(f"shares = {c.shares}: {self.levels} resolutions need as many shares above 0")
+        if c.patience and (c.fade >= 1 or not c.squared):
+            raise ConfigError(
+                "patience looks at the squared error once new blocks are there; set fade < 1 and squared > 0"
+            )
         self.register_buffer("errors", torch.zeros(c.patience or 0))
 
     def check_size(self, size: Size) -> None:
@@ -196,8 +200,8 @@ class GrowingGAN(Family):
     def perceived(self, made: Images, x: Images) -> Tensor:
         """sum over two maps of the mean over images of |N(made) - N(x)|_2 / (c h w), or of its square over c h w."""
         features: Any = extractor(self.config.features, x.device)
-        pairs = zip(features.maps(made), features.maps(x.detach()), range(2), strict=False)
-        apart = [(ours - theirs).flatten(1) for (_, ours), (_, theirs), _ in pairs]
+        pairs = zip(range(2), features.maps(made), features.maps(x.detach()), strict=False)  # a third is never made
+        apart = [(ours - theirs).flatten(1) for _, (_, ours), (_, theirs) in pairs]
         squares = [d.square().sum(1) for d in apart]
         if self.config.perceptual_form == "root":
             squares = [(square + 1e-12).sqrt() for square in squares]

@@ -107,17 +107,19 @@ def restore_picture(
     invert: bool = False,
     seed: int = 0,
     device: str = "auto",
+    hidden: UInt8[Tensor, "H W"] | None = None,
 ) -> Restored:
     """Fill the white part of a mask, enlarge by `scale`, or with neither do what a run was trained for, as to denoise.
 
     Filling and enlarging can be asked of a trained run or of a classical restorer. Picture and mask are files, or pixels.
+    `hidden` is 1 where pixels mean nothing, as under full transparency; a file says it itself.
     A file comes back in RGB, as it would be shown; `restore_file` writes it as it was, with all that the file says beside
     its colours.
 
     Raises: DataError, ShapeError: the picture or mask cannot be used. CapabilityError: the model was not trained for this.
     """
     if isinstance(picture, Tensor):
-        return _restored(picture, "the picture", None, model, mask, scale, invert, seed, device)
+        return _restored(picture, "the picture", hidden, model, mask, scale, invert, seed, device)
     original = read_original(picture)
     made = _restored(original.pixels, str(picture), original.hidden, model, mask, scale, invert, seed, device)
     colours = made.pixels if isinstance(model, Run) and model.spec.channels == 1 else made.pixels.expand(3, -1, -1)

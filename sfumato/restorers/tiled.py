@@ -18,7 +18,7 @@ from torch import Tensor
 from sfumato.errors import CapabilityError
 from sfumato.images import PEAK, Size
 from sfumato.maths.push_pull import push_pull
-from sfumato.maths.regions import boxes, grouped
+from sfumato.maths.regions import Region, regions
 
 CONTEXT = 2.0  # a part is so many times as long as its hole
 GROUPING = 16  # pixels; holes nearer than this are filled together
@@ -57,35 +57,45 @@ def fill_tiled(
 
     Reference: Yi et al. (2020), Contextual residual aggregation for ultra high-resolution image inpainting, for the residuals.
     """
-    made, left = pixels.clone(), hole.clone()
-    count = 0
-    for window in parts(hole, size):
-        place = window.place
-        unknown = left[place]
-        if float(unknown.float().mean()) > LIMIT:
+    work = list(parts(hole, size))
+    left = hole.clone()
+    for region, window in work:  # before any of them is filled
+        share = float(left[window.place].float().mean())
+        if share > LIMIT:
             raise CapabilityError(
-                f"a hole takes {float(unknown.float().mean()):.0%} of the {window.columns} x {window.rows} around it, so "
-                "that next to nothing is known; use a smaller mask, or a classical restorer (telea, biharmonic ...)"
+                f"a hole takes {share:.0%} of the {window.columns} x {window.rows} around it: next to nothing is known; "
+                "use a smaller mask, or a classical restorer (telea, biharmonic ...)"
             )
-        filled = _filled(made[:, *place], unknown, size, answer, count)
-        made[:, *place] = torch.where(unknown, filled, made[:, *place])
-        left[place] = False
-        count += 1
-    return made, count
+        left[region.place] &= ~region.mask
+    made, left = pixels.clone(), hole.clone()
+    for number, (region, window) in enumerate(work):
+        filled = _filled(made[:, *window.place], left[window.place], size, answer, number)
+        own = region.place
+        inside = tuple(
+            slice(part.start - first, part.stop - first)
+            for part, first in zip(own, (window.top, window.left), strict=True)
+        )
+        made[:, *own] = torch.where(region.mask, filled[:, *inside], made[:, *own])
+        left[own] &= ~region.mask
+    return made, len(work)
 
 
-def parts(hole: Bool[Tensor, "H W"], size: Size) -> Iterator[Window]:
-    """A window around each group of holes: of the model's shape, its size at least, and inside the picture."""
-    labels = grouped(hole, GROUPING)
-    for label in labels[labels > 0].unique().tolist():
-        own = (labels == label).repeat_interleave(GROUPING, 0).repeat_interleave(GROUPING, 1)
-        rows, columns = hole.shape
-        first_row, first_column, tall, wide = boxes(hole & own[:rows, :columns])
+def parts(hole: Bool[Tensor, "H W"], size: Size) -> Iterator[tuple[Region, Window]]:
+    """Groups of holes, the largest first, and around each a window inside the picture, of the model's size at least.
+
+    It has the model's shape, unless the picture is too narrow for that; then the model sees it squeezed.
+    """
+    rows, columns = hole.shape
+    for region in regions(hole, GROUPING):
+        tall, wide = region.mask.shape
         scale = max(CONTEXT * tall / size[0], CONTEXT * wide / size[1], 1.0)
+        most = min(rows / size[0], columns / size[1])
+        if scale > most >= max(tall / size[0], wide / size[1]) / LIMIT:
+            scale = max(most, 1.0)
         shape = min(round(size[0] * scale), rows), min(round(size[1] * scale), columns)
-        top = min(max(first_row + tall // 2 - shape[0] // 2, 0), rows - shape[0])
-        left = min(max(first_column + wide // 2 - shape[1] // 2, 0), columns - shape[1])
-        yield Window(top, left, *shape)
+        top = min(max(region.top + tall // 2 - shape[0] // 2, 0), rows - shape[0])
+        left = min(max(region.left + wide // 2 - shape[1] // 2, 0), columns - shape[1])
+        yield region, Window(top, left, *shape)
 
 
 def _filled(pixels: Part, unknown: Bool[Tensor, "h w"], size: Size, answer: Answer, number: int) -> Part:
@@ -96,18 +106,14 @@ def _filled(pixels: Part, unknown: Bool[Tensor, "h w"], size: Size, answer: Answ
     small, share = _shrunk(x, known, size)
     gone = share[0, 0] < 0.999
     coarse = answer(small.round().clamp(0, PEAK).to(torch.uint8)[0], gone, number).float()[None]
-    fill = _enlarged(torch.where(gone, coarse, small), x)
-    near = known * (F.max_pool2d(_enlarged(gone.float()[None, None], x), *_around(x, size)) > 0)
+    whole = torch.where(gone, coarse, small)
+    fill = _enlarged(whole, x)
+    rim = F.max_pool2d(gone.float()[None, None], 2 * RING + 1, stride=1, padding=RING)
+    near = known * F.interpolate(rim, x.shape[2:], mode="nearest")
+    detail = (x - fill) * known
     fill = fill + torch.where(known > 0, 0.0, push_pull((x - fill) * near, near))
-    detail = (x - _enlarged(small, x)) * known
     fill = fill + _transferred(detail, coarse, gone, known)
     return fill.round().clamp(0, PEAK).to(torch.uint8)[0]
-
-
-def _around(x: Tensor, size: Size) -> tuple[int, int, int]:
-    """Kernel, stride and padding of a pooling that reaches RING pixels of the model's size."""
-    reach = max(round(RING * x.shape[2] / size[0]), 1)
-    return 2 * reach + 1, 1, reach
 
 
 def _shrunk(x: Tensor, known: Tensor, size: Size) -> tuple[Tensor, Tensor]:
@@ -137,7 +143,7 @@ def _transferred(
     if not len(sources):
         return torch.zeros_like(detail)
     sources = sources[:: -(-len(sources) // CANDIDATES)]
-    across = columns - side + 1
+    across, candidates = columns - side + 1, views[sources]
     tall, wide = -(-side * h // rows), -(-side * w // columns)
     if min(h - tall, w - wide) < 0:
         return torch.zeros_like(detail)
@@ -147,7 +153,7 @@ def _transferred(
         for left in _starts(columns, side):
             if not bool(gone[top : top + side, left : left + side].any()):
                 continue
-            apart = (views[sources] - views[top * across + left]).square().sum(1)
+            apart = (candidates - views[top * across + left]).square().sum(1)
             there = int(sources[int(apart.argmin())])
             y, x = (
                 min(round(p * scale), most)

