@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sfumato.errors import DivergedError
@@ -27,13 +29,23 @@ class Losses:
         self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._counts[name] = self._counts.get(name, 0) + 1
 
-    def means(self, images: int) -> dict[str, float]:
-        """The mean of each term since the last call.
+    def held(self) -> dict[str, tuple[float, int]]:
+        """Sums and counts since the last look, for a checkpoint: a look that comes after it is one over all of them."""
+        return {name: (float(value), self._counts[name]) for name, value in self._sums.items()}
+
+    def hold(self, sums: Mapping[str, tuple[float, int]], device: torch.device) -> None:
+        """Go on from what a checkpoint held."""
+        self._sums = {name: torch.tensor(value, device=device) for name, (value, _) in sums.items()}
+        self._counts = {name: count for name, (_, count) in sums.items()}
+
+    def means(self, images: int, forget: bool = True) -> dict[str, float]:
+        """The mean of each term since the last call that forgot.
 
         Raises: DivergedError: one of them is not finite.
         """
         means = {name: float(value) / self._counts[name] for name, value in self._sums.items()}
-        self._sums, self._counts = {}, {}
+        if forget:
+            self._sums, self._counts = {}, {}
         for name, mean in means.items():
             if not math.isfinite(mean):
                 raise DivergedError(

@@ -40,6 +40,10 @@ class Progress:
     """Images that stages which ended early left over."""
     ended: bool = False
     """Whether this stage ended early."""
+    rounds: int = 0
+    """Rounds of this stage, by which losses are looked at."""
+    losses: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Sums and counts of loss terms since the last look."""
     fitted: list[int] = field(default_factory=list)
     """Stages whose `fit` is done."""
     flops: dict[str, float] = field(default_factory=dict)
@@ -96,7 +100,7 @@ class State:
 
     def enter(self, number: int, stage: Stage) -> None:
         """Begin a stage: the networks take the structure that it asks for, and what another run knew of it."""
-        self.progress.stage, self.progress.ended = number, False
+        self.progress.stage, self.progress.ended, self.progress.rounds = number, False, 0
         begun = {**self.ledger.stages, stage.name: self.ledger.images}
         self.ledger = self.ledger.model_copy(update={"stages": begun})
         grown(self.family, stage, self.seed, self.device)
@@ -162,7 +166,8 @@ class State:
 
         Raises: DataError: it cannot be written; the older one stays.
         """
-        self.look()
+        self.losses.means(self.ledger.images, forget=False)  # nothing is saved that is not finite
+        self.progress.losses = self.losses.held()
         processes.average_buffers(self.family)
         if processes.rank() == 0 and self.folder is not None:
             tensors = {f"family.{name}": value for name, value in self.family.state_dict().items()}
@@ -207,6 +212,7 @@ class State:
             if not any(full.startswith(f"optimizer.{name}.") for full in tensors):
                 raise WeightsError(f"{what} lacks the state of the optimiser of {name}; remove it to start again")
         self._compile()
+        self.losses.hold(self.progress.losses, self.device)
         if processes.rank() == 0:
             losses.cut(self.folder, self.ledger.images)
         return tensors

@@ -111,19 +111,21 @@ class Trainer:
         interrupt: Interrupt,
     ) -> None:
         """Rounds of turns until the stage's share of the budget is spent, or it ends itself."""
-        state, rounds, (begin, end) = self.state, 0, limits
+        state, (begin, end) = self.state, limits
         while state.ledger.images < end and not state.progress.ended:
             before = state.ledger.images
             self._round(stage, turns, batches, (before - begin) / max(end - begin, 1))
             if state.ledger.images == before:
                 raise ConfigError(f"stage {stage.name!r}: no player's turns count, so the budget would never be spent")
             state.take_in(before)
-            rounds += 1
+            state.progress.rounds += 1
+            rounds = state.progress.rounds
             state.tick()
             over = state.ledger.images >= end
             if rounds % self.log_rounds == 0 or over:
                 means = state.look()
-                state.progress.ended = stage.stop_when is not None and stage.stop_when(means)
+                done = stage.stop_when is not None and stage.stop_when(means)
+                state.progress.ended = processes.any_process(done)
             stop = self._agreed(interrupt.wanted, rounds)
             late = not over and self._agreed(state.late, rounds)
             if late or stop:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import signal
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sfumato.config import load
 from sfumato.data.base import DataSpec, Split
-from sfumato.errors import ConfigError
+from sfumato.errors import ConfigError, Interrupted
 from sfumato.families.base import Batch, parameter_count
 from sfumato.families.growing_gan import GrowingGAN
 from sfumato.features.base import extractor
@@ -22,6 +26,7 @@ from sfumato.networks.growing import NORMS, Generator, SubBlock, levels_of
 from sfumato.streams import stream
 from sfumato.studies.parity import deployed_parameters
 from sfumato.tasks.inpainting import Inpainting
+from sfumato.training import run
 from sfumato.training.averages import deployed_state
 from sfumato.training.budget import Budget
 from sfumato.training.run import make_family
@@ -239,3 +244,45 @@ def test_it_learns_what_a_hole_hides() -> None:
     spread = float(((x.mean(0, keepdim=True) - x).abs() * hole).sum() / (3 * hole.sum()))
     assert error < 0.25 * spread, (error, spread)
     assert levels_of((8, 8)) == 2 and int(family.generator.level) == 1
+
+
+def test_growth_by_error_is_the_same_when_a_training_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks come by rounds of the stage, and a checkpoint keeps what was not looked at yet."""
+    values = {
+        "data": {"kind": "digits", "train": 64, "validation": 8, "test": 8},
+        "tasks": ["inpainting"],
+        "family": {"kind": "growing_gan", "patience": 4, **SMALL},
+        "budget": {"images": 8000, "batch": 16},
+    }
+    config = load(run.RunConfig, values)
+    whole = run.train(config, tmp_path / "whole", device="cpu")
+    assert whole.ledger.stages["4 x 4"] == 0 and 0 < whole.ledger.stages["8 x 8"] < 4000, "it grew by itself"
+    rounds, real = [0], Trainer._round
+
+    def counted(self: Trainer, *arguments: Any) -> None:
+        real(self, *arguments)
+        rounds[0] += 1
+        if rounds[0] == 37:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_round", counted)
+        with pytest.raises(Interrupted):
+            run.train(config, tmp_path / "stopped", device="cpu")
+    again = run.train(config, tmp_path / "stopped", device="cpu")
+    assert again.ledger.stages == whole.ledger.stages
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "stopped")]
+    lines = [(tmp_path / name / "losses.jsonl").read_text() for name in ("whole", "stopped")]
+    assert files[0] == files[1]
+    seen = [
+        [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in text.splitlines()] for text in lines
+    ]
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("more", [{"fade": 1.0}, {"squared": 0.0}])
+def test_growth_by_error_needs_an_error(more: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="fade < 1 and squared > 0"):
+        made({"patience": 5, **more})
