@@ -95,6 +95,7 @@ class VQVAE(Family, Decodes, Encodes):
         )
         self.known = nn.Module()
         self.known.register_buffer("uses", torch.zeros(c.levels, c.codes))
+        self.known.register_buffer("bits", torch.zeros(()))
 
     def check_size(self, size: Size) -> None:
         """The grids have to come out whole."""
@@ -164,7 +165,11 @@ class VQVAE(Family, Decodes, Encodes):
         with torch.no_grad():
             codes = self.flat(self.codes_of(batch.x))
         nats = self.prior.nats(codes, batch.condition.label, self.seen(batch.condition), batch.rng)
-        return {"bits_a_code": nats.mean() / (codes.shape[1] * math.log(2))}
+        bits = nats.mean() / (codes.shape[1] * math.log(2))
+        held = self.known.bits
+        assert isinstance(held, Tensor)
+        held.lerp_(bits.detach().float(), torch.where(held > 0, 0.02, 1.0))
+        return {"bits_a_code": bits}
 
     def codes_of(self, x: Images) -> list[Tensor]:
         """The codes of images, the fine level first."""
@@ -192,7 +197,15 @@ class VQVAE(Family, Decodes, Encodes):
         if not bool(uses.any()):
             return ()
         told = [f"{perplexity(row):.0f} ({float((row > 0).float().mean()):.0%} of {len(row)} used)" for row in uses]
-        return [f"Perplexity of the codes, the fine level first: {', '.join(told)}"]
+        lines = [f"Perplexity of the codes, the fine level first: {', '.join(told)}"]
+        codes, bits = sum(rows * columns for rows, columns in self.grids), float(self.known.bits)  # type: ignore[arg-type]
+        if bits:
+            whole = bits * codes / self.spec.dimensions
+            lines.append(
+                f"The prior needs {bits:.2f} bits a code ({math.log2(self.config.codes):.2f} without one) on training images, "
+                f"{whole:.3f} for each channel of a pixel"
+            )
+        return lines
 
     def alarm(self, means: Mapping[str, float]) -> str:
         """A book of which next to nothing is used."""

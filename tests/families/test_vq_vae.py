@@ -11,13 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfumato.data.base import DataSpec
+from sfumato.data.base import DataSpec, Split
 from sfumato.families.code_priors import Absorbing, Autoregressive, chosen
 from sfumato.families.vq_vae import VQVAE
 from sfumato.networks.condition import Condition
 from sfumato.networks.quantizer import Quantizer, perplexity
 from sfumato.streams import lent, stream
+from sfumato.tasks.generation import Generation
+from sfumato.training.budget import Budget
 from sfumato.training.run import make_family
+from sfumato.training.trainer import Trainer
 
 SPEC = DataSpec(channels=1, size=(8, 8), classes=3)
 
@@ -174,3 +177,18 @@ def test_codes_go_flat_and_back() -> None:
         atol=1e-5,
         rtol=1e-4,
     )
+
+
+def test_the_card_says_what_is_used_and_what_the_prior_needs() -> None:
+    """Two pictures in equal shares: one bit an image is all that a prior needs, spread over its codes."""
+    dark, bright = torch.zeros(32, 1, 8, 8, dtype=torch.uint8), torch.full((32, 1, 8, 8), 255, dtype=torch.uint8)
+    spec = DataSpec(channels=1, size=(8, 8))
+    family = make_family(VQVAE.Config(width=8, codes=8, levels=1, share=0.5), spec, 0)
+    assert not family.notes()
+    budget = Budget(images=6400, batch=32)
+    Trainer(family, Generation(Generation.Config()), budget, seed=0).run(Split(torch.cat([dark, bright])))
+    used, needed = family.notes()
+    assert "Perplexity" in used
+    codes = sum(rows * columns for rows, columns in family.grids)  # type: ignore[attr-defined]
+    bits = float(needed.split(" bits a code")[0].split()[-1])
+    assert 0.5 / codes < bits < 3.0 / codes + 0.1 and "(3.00 without one)" in needed, needed
