@@ -107,9 +107,10 @@ class Bernoulli(Law):
         return torch.where(torch.rand(x.shape, generator=rng, device=x.device) < t, 1.0, -1.0)
 
     def _each(self, decoded: Images, x: Images) -> Images:
-        with torch.autocast(decoded.device.type, enabled=False):  # which would refuse a cross-entropy of probabilities
-            p = ((decoded.float() + 1) / 2).clamp(1e-6, 1 - 1e-6)
-            return F.binary_cross_entropy(p, (x.float() + 1) / 2, reduction="none")
+        # torch's cross-entropy of probabilities refuses NaN, which has to reach the trainer, and autocast on a GPU.
+        p = ((decoded.float() + 1) / 2).clamp(1e-6, 1 - 1e-6)
+        t = (x + 1) / 2
+        return -(t * p.log() + (1 - t) * (1 - p).log())
 
     def nll(self, decoded: Images, x: Images, weight: Weight) -> Float[Tensor, " B"]:
         return (weight * self._each(decoded, x)).flatten(1).sum(1)
