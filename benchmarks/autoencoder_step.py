@@ -22,15 +22,13 @@ from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
 from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
-from benchmarks.sides import alternate
-from sfumato.data.base import DataSpec, Split
+from benchmarks.sides import alternate, training
+from sfumato.data.base import DataSpec
 from sfumato.families.vae import VAE
 from sfumato.networks.condition import Condition
 from sfumato.streams import stream
-from sfumato.tasks.generation import Generation
 from sfumato.training.budget import Budget
 from sfumato.training.run import make_family
-from sfumato.training.trainer import Trainer
 
 SPEC, BATCH, LATENT, ROUNDS = DataSpec(channels=1, size=28), 64, 16, 5
 ADAM = {"kind": "adam", "lr": 1e-4, "betas": [0.9, 0.999], "warmup": 0.0, "decay": "constant"}
@@ -102,16 +100,8 @@ def least(images: torch.Tensor, config: Any) -> Callable[[], None]:
 
 def ours(images: torch.Tensor, config: Any, precision: str) -> tuple[Callable[[], None], str]:
     """One pass of our trainer, and its precision."""
-    family = make_family(config, SPEC, 0)
-    task, budget = Generation(Generation.Config()), Budget(images=len(images), batch=BATCH, precision=precision)
-    first = Trainer(family, task, budget, seed=0)
-    first.run(Split(images))
-
-    def work() -> None:
-        trainer = Trainer(family, task, budget, seed=0)
-        trainer.state.progress.flops = dict(first.state.progress.flops)  # counted once a training
-        trainer.run(Split(images))
-
+    budget = Budget(images=len(images), batch=BATCH, precision=precision)
+    work, first = training(make_family(config, SPEC, 0), images, budget)
     return work, first.ledger.precision
 
 

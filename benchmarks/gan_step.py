@@ -15,19 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.sides import alternate
-from sfumato.data.base import DataSpec, Split
+from benchmarks.sides import alternate, training
+from sfumato.data.base import DataSpec
 from sfumato.families.base import parameter_count
 from sfumato.families.gan import GAN
-from sfumato.networks.condition import Condition
+from sfumato.networks.condition import NOTHING
 from sfumato.streams import stream
-from sfumato.tasks.generation import Generation
 from sfumato.training.budget import Budget
 from sfumato.training.run import make_family
-from sfumato.training.trainer import Trainer
 
 SPEC, BATCH, ROUNDS, ROUND = DataSpec(channels=3, size=32), 64, 3, 12
-NOTHING = Condition()
 
 
 def slopes(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -74,17 +71,8 @@ def plain(images: Tensor, config: Any) -> tuple[Callable[[], None], int]:
 
 def ours(images: Tensor, config: Any) -> Callable[[], None]:
     """As many rounds of our trainer."""
-    family = make_family(config, SPEC, 0)
-    task, budget = Generation(Generation.Config()), Budget(images=2 * ROUND * BATCH, batch=BATCH, precision="float32")
-    first = Trainer(family, task, budget, seed=0)
-    first.run(Split(images))
-
-    def work() -> None:
-        trainer = Trainer(family, task, budget, seed=0)
-        trainer.state.progress.flops = dict(first.state.progress.flops)  # counted once a training
-        trainer.run(Split(images))
-
-    return work
+    budget = Budget(images=2 * ROUND * BATCH, batch=BATCH, precision="float32")
+    return training(make_family(config, SPEC, 0), images, budget)[0]
 
 
 def main() -> None:

@@ -18,13 +18,12 @@ from diffusers import DDPMScheduler, UNet2DModel
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.sides import alternate
-from sfumato.data.base import DataSpec, Split
+from benchmarks.sides import alternate, training
+from sfumato.data.base import DataSpec
 from sfumato.families.base import parameter_count
 from sfumato.families.ddpm import DDPM
 from sfumato.streams import stream
 from sfumato.studies.parity import fit_parameters
-from sfumato.tasks.generation import Generation
 from sfumato.training.budget import Budget
 from sfumato.training.ledger import flop_counter
 from sfumato.training.run import make_family
@@ -92,17 +91,7 @@ def ours(images: torch.Tensor, parameters: int, precision: str) -> tuple[Callabl
     """STEPS turns of our trainer with the default DDPM at the same number of parameters."""
     spec = DataSpec(channels=3, size=32)
     family = make_family(fit_parameters(DDPM.Config(), spec, parameters, 0.02), spec, 0)
-    task = Generation(Generation.Config())
-
-    budget = Budget(images=BATCH * STEPS, batch=BATCH, precision=precision)
-    first = Trainer(family, task, budget, seed=0)
-    first.run(Split(images))
-
-    def work() -> None:
-        trainer = Trainer(family, task, budget, seed=0)
-        trainer.state.progress.flops = dict(first.state.progress.flops)  # counted once a training, not once in 12 steps
-        trainer.run(Split(images))
-
+    work, first = training(family, images, Budget(images=BATCH * STEPS, batch=BATCH, precision=precision))
     return work, parameter_count([family]), first
 
 

@@ -17,7 +17,7 @@ from sfumato.evaluation.sources import find
 from sfumato.families.base import Decodes, Encodes, Family, Likelihood
 from sfumato.files import write_atomic
 from sfumato.images import Images, to_float
-from sfumato.metrics.likelihood import dequantised
+from sfumato.metrics.likelihood import log_prob
 from sfumato.restorers.latent_search import LatentSearch
 from sfumato.streams import stream
 from sfumato.tasks.base import Observation
@@ -30,9 +30,7 @@ Rate = Callable[[Family, Any, int], Float[Tensor, " B"]]
 
 def by_likelihood(family: Any, pixels: Tensor, first: int) -> Float[Tensor, " B"]:
     """-log p(x) in nats: the rarer an image, the more."""
-    rng = stream(0, "bits", first, device=family.device)
-    x = dequantised(pixels, rng) if family.density else to_float(pixels)
-    return -family.log_prob(x, family.condition(None), rng).double()
+    return -log_prob(family, pixels, stream(0, "bits", first, device=family.device))
 
 
 def by_reconstruction(family: Any, pixels: Tensor, first: int) -> Float[Tensor, " B"]:

@@ -151,14 +151,11 @@ def restore(
         display.say(out)
         return
     out = out or Path("restored")
-    if out.resolve() == picture.resolve():
-        raise DataError(f"--out {out} is the folder of the pictures themselves; choose another")
-    work = matched(picture, mask)
+    work = _folder(picture, mask, out)
     restorer, run = restorer_of(model, device)
     failed = []
     with display.extraction_bars() as watch:
-        for done, (path, own) in enumerate(work, start=1):
-            target = out / path.relative_to(picture)
+        for done, (path, own, target) in enumerate(work, start=1):
             try:
                 _warn(restore_file(path, target, run or restorer, mask=own, **what))
             except (DataError, ShapeError) as error:
@@ -202,14 +199,11 @@ def remove(
         by = segmenter("grab_cut" if box is not None else what, values)
     how = Settings(dilate=dilate, feather=feather, invert=invert, seed=seed, device=device)
     many = picture.is_dir()
-    work = matched(picture, mask) if many else [(picture, mask)]
     out = out or (Path("removed") if many else Path("removed").with_suffix(picture.suffix))
-    if many and out.resolve() == picture.resolve():
-        raise DataError(f"--out {out} is the folder of the pictures themselves; choose another")
+    work = _folder(picture, mask, out) if many else [(picture, mask, out)]
     restorer, run = restorer_of(model, device)
     found, failed = 0, list[str]()
-    for path, own in work:
-        target = out / path.relative_to(picture) if many else out
+    for path, own, target in work:
         beside = target.with_name(f"{target.stem}-preview.png") if preview else None
         try:
             with display.errors.status(f"looking at {escape(path.name)}"):
@@ -220,7 +214,7 @@ def remove(
             failed.append(str(error))
             continue
         if removed is None:
-            display.say(f"{path}: nobody found, nothing written" if what == "people" else f"{path}: nothing found")
+            display.say(f"{path}: {by.nothing if by else Segmenter.nothing}, nothing written")
             continue
         found += 1
         _warn([*removed.warnings, GUESS])
@@ -228,6 +222,16 @@ def remove(
     if failed:
         raise DataError(f"{counted(len(failed), 'picture')} of {len(work)} could not be used; the first: {failed[0]}")
     return found > 0
+
+
+def _folder(folder: Path, mask: Path | None, out: Path) -> list[tuple[Path, Path | None, Path]]:
+    """Each picture of a folder, its mask, and where it goes.
+
+    Raises: DataError: they would be written over themselves, or see `matched`.
+    """
+    if out.resolve() == folder.resolve():
+        raise DataError(f"--out {out} is the folder of the pictures themselves; choose another")
+    return [(path, own, out / path.relative_to(folder)) for path, own in matched(folder, mask)]
 
 
 def _whole_numbers(box: str) -> list[int]:

@@ -18,7 +18,7 @@ from sfumato.errors import ConfigError, WeightsError
 from sfumato.kinds import kinds_of
 from sfumato.removal import Settings, faded, grown, remove, shrunk, unpacked
 from sfumato.segmenters.base import Segmenter
-from sfumato.segmenters.people import People, around, squares, weights, without_specks
+from sfumato.segmenters.people import FILES, People, around, squares, weights, without_specks
 from tests.cases import call
 
 Capsys = pytest.CaptureFixture[str]
@@ -137,6 +137,11 @@ def test_weights_are_named_when_they_are_missing_or_others(tmp_path: Path, monke
     wheel = tmp_path / "mediapipe.whl"
     with zipfile.ZipFile(wheel, "w") as file:
         file.writestr("mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite", b"another")
+    with pytest.raises(WeightsError, match="There is no item named"):
+        weights(wheel)
+    with zipfile.ZipFile(wheel, "w") as file:
+        for name in FILES:
+            file.writestr(f"mediapipe/modules/{name}", b"another")
     with pytest.raises(WeightsError, match="has SHA-256"):
         People(People.Config(weights=wheel))
     wheel.write_bytes(b"no zip")

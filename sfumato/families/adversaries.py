@@ -30,9 +30,10 @@ class Adversaries(Kind, ABC, root=True):
     ) -> nn.Module:
         """A module (z [B, latent], Condition) -> images."""
 
-    @abstractmethod
     def critic(self, spec: DataSpec, width: float, classes: int = 0) -> nn.Module:
-        """A module (x, Condition) -> one number an image."""
+        """A module (x, Condition) -> one number an image: the residual critic, unless these networks have their own."""
+        grain = getattr(self.config, "grain", None)
+        return convnet.Critic(spec.channels + spec.condition, spec.size, width, classes, grain=grain)
 
     def encoder(self, spec: DataSpec, width: float, outputs: int, classes: int = 0) -> nn.Module:
         """A module (x, Condition) -> [B, outputs]: the residual critic's stages, unless these networks have their own."""
@@ -62,10 +63,6 @@ class Modern(Adversaries):
         """A U-Net on the condition, or a decoder of z where there is none."""
         grain = self.config.grain
         return convnet.Generator(latent, spec.channels, spec.condition, spec.size, width, classes, embedding, grain)
-
-    def critic(self, spec: DataSpec, width: float, classes: int = 0) -> nn.Module:
-        """Strided residual stages."""
-        return convnet.Critic(spec.channels + spec.condition, spec.size, width, classes, grain=self.config.grain)
 
     def recoder(self, spec: DataSpec, width: float, code: int, classes: int = 0) -> nn.Module:
         """The critic's stages to a code, and a decoder back."""
@@ -165,10 +162,6 @@ class FourierUNet(Adversaries):
             classes,
             embedding,
         )
-
-    def critic(self, spec: DataSpec, width: float, classes: int = 0) -> nn.Module:
-        """Strided residual stages."""
-        return convnet.Critic(spec.channels + spec.condition, spec.size, width, classes)
 
 
 class GlobalLocal(Adversaries):

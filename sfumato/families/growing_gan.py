@@ -1,7 +1,7 @@
 """Growing GAN (Speck et al., 2023): an in-painter that learns at 4 pixels first and doubles, the blocks it has learnt frozen.
 
 Adversarial, squared and perceptual error together. Three weights and the share of a stage in which new blocks are faded in
-are not printed; ours were chosen on validation images of scenes.
+are not printed; ours are a first choice and were not tuned.
 """
 
 from __future__ import annotations

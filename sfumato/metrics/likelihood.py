@@ -28,14 +28,20 @@ def dequantised(pixels: UInt8[Tensor, "B C H W"], rng: Generator) -> Images:
     return to_float(pixels) + (u - 0.5) * LEVEL
 
 
+def log_prob(family: Any, pixels: Pixels, rng: Generator, label: Tensor | None = None) -> Float64[Tensor, " B"]:
+    """log p(x) of images of bytes, dequantised where the family has a density."""
+    x = dequantised(pixels, rng) if family.density else to_float(pixels)
+    found: Float64[Tensor, " B"] = family.log_prob(x, family.condition(None, label), rng).double()
+    return found
+
+
 def log_probs(family: Any, split: Split, seed: int, batch: int) -> Iterator[Float64[Tensor, " B"]]:
-    """log p(x) of a part's images, batch after batch; dequantised where the family has a density."""
+    """log p(x) of a part's images, batch after batch."""
     for first in range(0, len(split), batch):
         pixels, labels, _ = split.read(slice(first, first + batch))
         rng, pixels = stream(seed, "bits", first, device=family.device), pixels.to(family.device)
         told = labels.to(family.device) if labels is not None and family.labelled else None
-        x = dequantised(pixels, rng) if family.density else to_float(pixels)
-        yield family.log_prob(x, family.condition(None, told), rng).double().cpu()
+        yield log_prob(family, pixels, rng, told).cpu()
 
 
 class LikelihoodMetric(Metric, abstract=True):

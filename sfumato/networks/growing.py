@@ -8,6 +8,7 @@ a 3 x 3 head at each resolution.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
@@ -76,7 +77,7 @@ class Block(nn.Sequential):
         super().__init__(enter, nn.LeakyReLU(SLOPE), SubBlock(width, norm), norm(out), nn.LeakyReLU(SLOPE))
 
 
-class Growing(nn.Module):
+class Growing(nn.Module, ABC):
     """Where a network stands: its level, and how much of the newest blocks is faded in. Both travel with the weights."""
 
     level: Tensor
@@ -92,9 +93,9 @@ class Growing(nn.Module):
         self.level.fill_(level)
         self.fade.fill_(fade)
 
+    @abstractmethod
     def parts(self, level: int) -> Sequence[nn.Module]:
         """What this resolution brought: trained while it is the newest, and frozen afterwards."""
-        raise NotImplementedError
 
     def _newest(self) -> tuple[int, float]:
         level = int(self.level)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Bool, UInt8
 from torch import Tensor
@@ -14,6 +14,9 @@ from sfumato.kinds import Kind
 
 class Segmenter(Kind, ABC, root=True):
     """Finds something in pictures."""
+
+    nothing: ClassVar[str] = "nothing found"
+    """What is said of a picture without it."""
 
     def __init__(self, config: Strict):
         self.config: Any = config

