@@ -30,8 +30,9 @@ from sfumato.removal import GUESS, Settings, segmenter
 from sfumato.removal import remove as take_out
 from sfumato.reports.evaluation import build_page
 from sfumato.reports.report import build_report
+from sfumato.restorers.answerer import chosen
 from sfumato.restorers.folder import matched
-from sfumato.restorers.picture import restore_file, restorer_of
+from sfumato.restorers.picture import restore_file
 from sfumato.segmenters.base import Segmenter
 from sfumato.studies import evaluate as runs
 from sfumato.training import processes
@@ -130,34 +131,37 @@ def sample(folder: Path, n: int, out: Path, seed: int, label: int | None, device
 def restore(
     picture: Path,
     out: Path | None,
-    model: str,
+    model: str | None,
     *,
     mask: Path | None,
     scale: int | None,
+    border: str | None,
     invert: bool,
     seed: int,
+    restorer: str | None,
     device: str,
 ) -> None:
     """Restore a picture, or every picture of a folder into another folder.
 
     Raises: DataError: some pictures of a folder could not be restored; the others are written.
     """
-    what: dict[str, Any] = {"scale": scale, "invert": invert, "seed": seed, "device": device}
+    what: dict[str, Any] = {"scale": scale, "border": None if border is None else _border(border)}
+    what |= {"invert": invert, "seed": seed}
+    answerer = chosen(model, mask is not None or border is not None, scale, device, restorer)
     if not picture.is_dir():
         out = out or Path("restored").with_suffix(picture.suffix)
-        with display.errors.status(f"restoring {escape(picture.name)}"):  # a large hole may take minutes
-            lines = restore_file(picture, out, model, mask=mask, **what)
+        with display.working(f"restoring {picture.name}") as watch:  # a large hole may take minutes
+            lines = restore_file(picture, out, answerer, mask=mask, watch=watch, **what)
         _warn(lines)
         display.say(out)
         return
     out = out or Path("restored")
     work = _folder(picture, mask, out)
-    restorer, run = restorer_of(model, device)
     failed = []
     with display.extraction_bars() as watch:
         for done, (path, own, target) in enumerate(work, start=1):
             try:
-                _warn(restore_file(path, target, run or restorer, mask=own, **what))
+                _warn(restore_file(path, target, answerer, mask=own, **what))
             except (DataError, ShapeError) as error:
                 failed.append(str(error))
             watch(f"restoring {picture.name}", done, len(work))
@@ -175,7 +179,7 @@ def remove(
     *,
     mask: Path | None,
     box: str | None,
-    model: str,
+    model: str | None,
     weights: Path | None,
     preview: bool,
     invert: bool,
@@ -194,20 +198,20 @@ def remove(
         raise ConfigError("--weights are for finding people; leave them out where --mask or --box says what is removed")
     by: Segmenter | None = None
     if mask is None:
-        values: dict[str, Any] = {"box": _whole_numbers(box)} if box is not None else {}
+        values: dict[str, Any] = {"box": _box(box)} if box is not None else {}
         values |= {"weights": str(weights)} if weights is not None else {}
         by = segmenter("grab_cut" if box is not None else what, values)
     how = Settings(dilate=dilate, feather=feather, invert=invert, seed=seed, device=device)
     many = picture.is_dir()
     out = out or (Path("removed") if many else Path("removed").with_suffix(picture.suffix))
     work = _folder(picture, mask, out) if many else [(picture, mask, out)]
-    restorer, run = restorer_of(model, device)
+    answerer = chosen(model, fills=True, scale=None, device=device)
     found, failed = 0, list[str]()
     for path, own, target in work:
         beside = target.with_name(f"{target.stem}-preview.png") if preview else None
         try:
             with display.errors.status(f"looking at {escape(path.name)}"):
-                removed = take_out(path, target, by or own or path, run or restorer, how, beside)
+                removed = take_out(path, target, by or own or path, answerer, how, beside)
         except (DataError, ShapeError) as error:
             if not many:
                 raise
@@ -234,15 +238,26 @@ def _folder(folder: Path, mask: Path | None, out: Path) -> list[tuple[Path, Path
     return [(path, own, out / path.relative_to(folder)) for path, own in matched(folder, mask)]
 
 
-def _whole_numbers(box: str) -> list[int]:
+def _box(text: str) -> list[int]:
     """Raises: ConfigError: not four whole numbers."""
-    try:
-        values = [int(part) for part in box.split(",")]
-    except ValueError:
-        values = []
-    if len(values) != 4:
-        raise ConfigError(f"--box {box} is not LEFT,TOP,WIDTH,HEIGHT in whole pixels, as 120,40,80,200")
+    if len(values := _whole_numbers(text)) != 4:
+        raise ConfigError(f"--box {text} is not LEFT,TOP,WIDTH,HEIGHT in whole pixels, as 120,40,80,200")
     return values
+
+
+def _border(text: str) -> Any:
+    """Raises: ConfigError: neither one nor four whole numbers."""
+    if len(values := _whole_numbers(text)) not in (1, 4):
+        raise ConfigError(f"--border {text} is neither one number of pixels nor ABOVE,RIGHT,BELOW,LEFT, as 0,64,0,64")
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def _whole_numbers(text: str) -> list[int]:
+    """The whole numbers between commas; none where it is something else."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        return []
 
 
 def _warn(lines: Sequence[str]) -> None:

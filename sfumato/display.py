@@ -44,7 +44,7 @@ def say(line: object, *, warning: bool = False, log: bool = False) -> None:
         console.print(printable(line), soft_wrap=True)
 
 
-def _bars() -> Progress:
+def _bars(transient: bool = False) -> Progress:
     return Progress(
         TextColumn(
             "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=34)
@@ -61,6 +61,7 @@ def _bars() -> Progress:
         ),
         console=errors,
         expand=True,
+        transient=transient,
     )
 
 
@@ -143,6 +144,17 @@ def extraction_bars() -> Iterator[Callable[[str, int, int], None]]:
             bars.update(known[name], completed=done, total=total)
 
         yield watch
+
+
+@contextmanager
+def working(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that pulses until there are parts to count, and goes when all is done; yields what a restoration calls."""
+    if not errors.is_terminal:
+        yield lambda done, of: None
+        return
+    with _bars(transient=True) as bars:
+        task = bars.add_task(what, total=None, note="")
+        yield lambda done, of: bars.update(task, completed=done, total=of)
 
 
 def show_scores(evaluation: Evaluation) -> None:

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from sfumato.data.npz import channels_first
 from sfumato.errors import ConfigError, DataError, Interrupted
 from sfumato.families.base import Family
 from sfumato.images import PEAK, Pixels
+from sfumato.restorers.border import Border
 from sfumato.restorers.picture import restore_picture
 from sfumato.studies.evaluate import evaluate_run
 from sfumato.studies.results import Result
@@ -106,19 +107,25 @@ class Model:
         *,
         mask: Path | str | Array | None = None,
         scale: int | None = None,
+        border: Border | None = None,
         invert: bool = False,
         seed: int = 0,
+        restorer: str | None = None,
+        watch: Callable[[int, int], None] = lambda done, of: None,
     ) -> Tensor:
-        """A restored picture, uint8 [C, H, W]; what looks wrong is said as a warning.
+        """A restored picture of any size, uint8 [C, H, W]; what looks wrong is said as a warning.
 
         Picture and mask are files or arrays of uint8: H x W, H x W x C or C x H x W. In a mask white is where the picture
-        is to be made; with `scale` it is enlarged; with neither, what the model was trained for is undone.
+        is to be made; `border` pixels are made around it, or with `scale` it is enlarged; with none of these, what the model
+        was trained for is undone. A model of generation restores by the `restorer` that is named. `watch` is told how many
+        parts are done, and of how many.
 
         Raises: DataError, ShapeError: picture or mask cannot be used. CapabilityError: it was not trained for this.
         """
         made = restore_picture(
-            _pixels(picture), self.run, mask=_grey(mask), scale=scale, invert=invert, seed=seed, device="auto"
-        )
+            _pixels(picture), self.run, mask=_grey(mask), scale=scale, border=border, invert=invert, seed=seed,
+            restorer=restorer, watch=watch,
+        )  # fmt: skip
         for line in made.warnings:
             warnings.warn(line, stacklevel=2)
         return made.pixels

@@ -23,12 +23,11 @@ from sfumato.errors import ConfigError, DataError
 from sfumato.files import write_atomic
 from sfumato.images import PEAK
 from sfumato.kinds import build, find
-from sfumato.maths.regions import boxes, regions
-from sfumato.restorers.base import Restorer
+from sfumato.maths.regions import box_of, regions
+from sfumato.restorers.answerer import Choice, chosen
 from sfumato.restorers.original import read_original, write_restored
 from sfumato.restorers.picture import read_mask, restore_picture
 from sfumato.segmenters.base import Segmenter
-from sfumato.training.run import Run
 
 MOST = 900_000  # characters of a text that PNG readers take
 GUESS = "what is in the filled place now is a guess; it is not what was behind"
@@ -76,7 +75,9 @@ class Removed:
     def report(self) -> str:
         """How many regions, where and how large, in a line."""
         own = list(regions(self.found))
-        where = "; ".join(f"{part.mask.shape[1]} x {part.mask.shape[0]} at {part.left}, {part.top}" for part in own[:8])
+        where = "; ".join(
+            f"{part.box.columns} x {part.box.rows} at {part.box.left}, {part.box.top}" for part in own[:8]
+        )
         where += "; ..." if len(own) > 8 else ""
         share = float(self.hole.float().mean())
         return f"{len(own)} region{'s' * (len(own) != 1)} removed ({where}), {share:.1%} of the picture made anew"
@@ -86,7 +87,7 @@ def remove(
     picture: Path,
     out: Path,
     what: Segmenter | Path,
-    model: str | Run | Restorer,
+    model: Choice,
     settings: Settings,
     preview: Path | None = None,
 ) -> Removed | None:
@@ -113,14 +114,15 @@ def remove(
         hole &= found | (hidden == 0)
         alpha[hidden.bool()] = 1.0
     levels = hole.to(torch.uint8) * int(PEAK)
-    filled = restore_picture(pixels, model, mask=levels, seed=settings.seed, device=settings.device, hidden=hidden)
+    answerer = chosen(model, fills=True, scale=None, device=settings.device)
+    filled = restore_picture(pixels, answerer, mask=levels, seed=settings.seed, hidden=hidden)
     blend = torch.lerp(pixels.float(), filled.pixels.float(), alpha).round().to(torch.uint8)
     about_mask = [line for line in filled.warnings if "--invert" not in line]  # the mask is ours
     removed = Removed(found, hole, blend, [*original.warnings, *said, *about_mask])
     about = {
         "sfumato": sfumato.__version__,
         "what": what.config.model_dump(mode="json") if isinstance(what, Segmenter) else what.name,
-        "model": called(model),
+        "model": answerer.called,
         **settings.model_dump(mode="json", exclude={"device"}),
         "dilate": dilate,
         "feather": feather,
@@ -154,7 +156,7 @@ def faded(hole: Hole, feather: int) -> Float[Tensor, "H W"]:
     alpha = hole.float()
     if not feather:
         return alpha
-    top, left, tall, wide = boxes(hole)
+    top, left, tall, wide = box_of(hole)
     place = (
         slice(max(top - 1, 0), top + tall + 1),
         slice(max(left - 1, 0), left + wide + 1),
@@ -165,13 +167,6 @@ def faded(hole: Hole, feather: int) -> Float[Tensor, "H W"]:
         total += inner
     alpha[place] = total / (feather + 1)
     return alpha
-
-
-def called(model: str | Run | Restorer) -> str:
-    """A model in words."""
-    if isinstance(model, Run):
-        return f"{model.config.family.kind}, {model.ledger.images:,} images, seed {model.config.seed}"
-    return model if isinstance(model, str) else str(model.config.kind)
 
 
 def packed(mask: Hole) -> str:

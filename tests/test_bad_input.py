@@ -196,7 +196,7 @@ def test_a_picture_of_one_pixel(tmp_path: Path, capsys: Capsys, filler: Path) ->
     hole = mask(tmp_path / "h.png", 1, 2, 0.5)
     tall = picture(tmp_path / "t.png", 1, 2)
     assert call("restore", tall, "--mask", hole, "--model", "telea", "--out", tmp_path / "r.png") == 0
-    refused(capsys, "restore", tall, "--mask", hole, "--model", filler, words=("1 x 2", "8 x 8", "crop or resize"))
+    refused(capsys, "restore", tall, "--mask", hole, "--model", filler, words=("1 x 2", "8 x 8", "enlarge it first"))
 
 
 def test_masks_that_cannot_be_meant(tmp_path: Path, capsys: Capsys) -> None:
@@ -236,7 +236,7 @@ def test_a_jpeg_mask_works_and_warns(tmp_path: Path, capsys: Capsys) -> None:
 def test_wrong_words_for_restore(tmp_path: Path, capsys: Capsys) -> None:
     photo, hole = picture(tmp_path / "p.png"), mask(tmp_path / "m.png")
     refused(capsys, "restore", photo, "--model", "telea", words=("--mask", "--scale"))
-    refused(capsys, "restore", photo, "--mask", hole, "--scale", 2, "--model", "telea", words="either --mask")
+    refused(capsys, "restore", photo, "--mask", hole, "--scale", 2, "--model", "telea", words="give one of --mask")
     refused(capsys, "restore", photo, "--mask", hole, "--model", "telepathy", words=("telepathy", "known:", "telea"))
     refused(capsys, "restore", photo, "--mask", hole, "--model", "conditional", words="needs a trained model")
     refused(capsys, "restore", photo, "--mask", hole, "--model", "bicubic", words=("cannot undo", "Masking"))

@@ -96,8 +96,9 @@ def test_enlarge_with_a_run(filler: Path, tmp_path: Path, capsys: pytest.Capture
     small = picture(tmp_path / "s.png", 4, 4, "L")
     assert call("restore", small, "--scale", 2, "--model", filler, "--out", tmp_path / "r.png") == 0
     assert pixels(tmp_path / "r.png").shape[1::-1] == (8, 8)
-    words = ("4 x 4", "crop or resize")
-    refused(capsys, "restore", picture(tmp_path / "l.png"), "--scale", 2, "--model", filler, words=words)
+    large = picture(tmp_path / "l.png", 13, 9, "L")
+    assert call("restore", large, "--scale", 2, "--model", filler, "--out", tmp_path / "r.png") == 0
+    assert pixels(tmp_path / "r.png").shape[1::-1] == (26, 18)
     refused(capsys, "restore", small, "--scale", 4, "--model", filler, words=("enlarge by 4", "super_resolution-x2"))
 
 
@@ -172,7 +173,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
         (["trian"], "No such command"),
         (["train", "--imges", "3"], "No such option"),
         (["study"], "Missing argument"),
-        (["restore", "a.png"], "Missing option"),
+        (["restore"], "Missing argument"),
         (["sample", "x", "-n", "0"], "Invalid value"),
     ],
 )

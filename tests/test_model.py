@@ -142,7 +142,7 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(
 
 
 def test_the_picture_has_to_fit(filler: Model, tmp_path: Path) -> None:
-    with pytest.raises(ShapeError, match="the picture is 6 x 6; this model restores"):
+    with pytest.raises(ShapeError, match="the picture is 6 x 6, smaller than the 8 x 8 that this model fills"):
         filler.restore(pixels(1, size=6)[0], mask=np.full((6, 6), 255, np.uint8) * np.eye(6, dtype=np.uint8))
     grey = pixels(1, size=8)[0, :1]
     assert filler.restore(grey, mask=np.eye(8, dtype=np.uint8) * 255).shape == (1, 8, 8)

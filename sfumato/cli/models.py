@@ -92,7 +92,13 @@ def sample(
 
 def restore(
     picture: Annotated[Path, typer.Argument(help="The picture to restore, or a folder of pictures.")],
-    model: Annotated[str, typer.Option(help="The folder of a run, or telea, navier_stokes, biharmonic, bicubic ...")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="The folder of a run, a packaged model (`sfumato models list`), or telea, biharmonic, bicubic ...; left out, "
+            "a packaged model that can."
+        ),
+    ] = None,
     mask: Annotated[
         Path | None,
         typer.Option(
@@ -101,6 +107,9 @@ def restore(
         ),
     ] = None,
     scale: Annotated[int | None, typer.Option(help="Enlarge so many times instead of filling a mask.")] = None,
+    border: Annotated[
+        str | None, typer.Option(help="Make so many pixels around the picture; or ABOVE,RIGHT,BELOW,LEFT.")
+    ] = None,
     invert: Annotated[bool, typer.Option("--invert", help="The mask is white where the picture is kept.")] = False,
     out: Annotated[
         Path | None,
@@ -109,15 +118,29 @@ def restore(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives another plausible answer.")] = 0,
+    restorer: Annotated[
+        str | None, typer.Option(help="How a run trained on generation restores: ddnm, latent_search ...")
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """Fill the white part of a mask, enlarge a picture, or do what a model was trained for, as to denoise.
+    """Fill the white part of a mask, continue or enlarge a picture, or do what a model was trained for, as to denoise.
 
-    Example: sfumato restore picture.png --mask mask.png --model runs/filler --out restored.png
+    Example: sfumato restore photo.jpg --mask mask.png --out restored.jpg
     """
     from sfumato import commands
 
-    commands.restore(picture, out, model, mask=mask, scale=scale, invert=invert, seed=seed, device=device)
+    commands.restore(
+        picture,
+        out,
+        model,
+        mask=mask,
+        scale=scale,
+        border=border,
+        invert=invert,
+        seed=seed,
+        restorer=restorer,
+        device=device,
+    )
 
 
 def remove(
@@ -130,7 +153,12 @@ def remove(
     box: Annotated[
         str | None, typer.Option(help="LEFT,TOP,WIDTH,HEIGHT around what is to be removed, in place of --what.")
     ] = None,
-    model: Annotated[str, typer.Option(help="What fills: the folder of a run, or telea, biharmonic ...")] = "telea",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="What fills: the folder of a run, a packaged model, or telea, biharmonic ...; left out, the packaged one."
+        ),
+    ] = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="For people, once: the wheel mediapipe 0.10.21, which is read and not installed."),

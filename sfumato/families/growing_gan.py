@@ -53,6 +53,8 @@ class GrowingGAN(Family):
         """Channels of every map, rounded to a multiple of 3; parity solves for it. 24 gives 328,887 weights at 64 x 64."""
         normalisation: Literal["spectral", "batch", "instance", "none"] = "spectral"
         """One choice for both networks."""
+        skips: bool = False
+        """Add what enters a down block to what leaves the up block of its size; as many weights, and not the paper's."""
         grow: bool = True
         """Learn each resolution in turn; else the whole network from scratch."""
         shares: list[float] = []
@@ -99,7 +101,7 @@ class GrowingGAN(Family):
         if not spec.condition:
             raise ConfigError("'growing_gan' restores and does not generate; give it a task such as inpainting")
         told, width, norm = spec.condition - (not c.mask), rounded(c.width, 3), NORMS[c.normalisation]
-        self.generator = Generator(told, spec.channels, spec.size, width, norm)
+        self.generator = Generator(told, spec.channels, spec.size, width, norm, c.skips)
         self.critic = Critic(spec.channels + told, spec.size, width, norm)
         self.levels = levels_of(spec.size)
         if c.shares and (len(c.shares) != self.levels or min(c.shares) <= 0):

@@ -1,9 +1,10 @@
-"""Regions: the connected parts of a mask."""
+"""Regions: the connected parts of a mask, and boxes, the rectangular parts of a picture."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,21 +12,72 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 COARSE = 128  # cells along the longer side in which parts are told from one another
+LONG = 6.0  # a region so many times as long as it is thick is taken in pieces
+
+
+class Box(NamedTuple):
+    """A rectangular part of a picture.
+
+    Example:
+        >>> x = torch.arange(12).view(3, 4)
+        >>> x[Box(1, 2, 2, 1).place].tolist()
+        [[6], [10]]
+    """
+
+    top: int
+    left: int
+    rows: int
+    columns: int
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Its rows and columns."""
+        return slice(self.top, self.top + self.rows), slice(self.left, self.left + self.columns)
+
+    def within(self, outer: Box) -> Box:
+        """The same part, of what lies in a larger box."""
+        return self._replace(top=self.top - outer.top, left=self.left - outer.left)
 
 
 @dataclass(frozen=True)
 class Region:
-    """One part: where its box begins, and what of the box belongs to it."""
+    """One part: its box, and what of the box belongs to it."""
 
-    top: int
-    left: int
+    box: Box
     mask: Bool[Tensor, "h w"]
 
     @property
-    def place(self) -> tuple[slice, slice]:
-        """The rows and columns of its box."""
-        rows, columns = self.mask.shape
-        return slice(self.top, self.top + rows), slice(self.left, self.left + columns)
+    def thickness(self) -> float:
+        """Twice the area over the length of the rim: about the shorter side of a long box, half the side of a square.
+
+        Example:
+            >>> Region(Box(0, 0, 10, 10), torch.ones(10, 10, dtype=torch.bool)).thickness
+            5.0
+        """
+        inside = F.pad(self.mask, (1, 1, 1, 1))
+        rim = sum(int((inside.diff(dim=axis) != 0).sum()) for axis in (0, 1))
+        return 2 * int(self.mask.sum()) / rim
+
+    def pieces(self, cell: int, least: int) -> Iterator[Region]:
+        """Itself, or where it is long and thin, as a stroke or a frame, pieces that are not, or are `least` pixels long.
+
+        Example:
+            >>> frame = torch.ones(40, 40, dtype=torch.bool)
+            >>> frame[4:36, 4:36] = False
+            >>> [tuple(part.box) for part in Region(Box(0, 0, 40, 40), frame).pieces(1, 4)]
+            [(0, 0, 20, 20), (0, 20, 20, 20), (20, 0, 20, 20), (20, 20, 20, 20)]
+        """
+        longer = max(self.box.rows, self.box.columns)
+        if longer <= max(LONG * self.thickness, least):
+            yield self
+            return
+        axis, half = int(self.box.rows < longer), longer // 2
+        for first, part in zip((0, half), self.mask.split([half, longer - half], axis), strict=True):
+            for inner in regions(part, cell):
+                down, across = (first, 0) if axis == 0 else (0, first)
+                top, left, rows, columns = inner.box
+                box = Box(self.box.top + down + top, self.box.left + across + left, rows, columns)
+                yield from Region(box, inner.mask).pieces(cell, least)
 
 
 def regions(mask: Bool[Tensor, "H W"], cell: int | None = None) -> Iterator[Region]:
@@ -54,9 +106,9 @@ def regions(mask: Bool[Tensor, "H W"], cell: int | None = None) -> Iterator[Regi
         own = (labels[cells] == values[k]).repeat_interleave(cell, 0).repeat_interleave(cell, 1)
         inside = mask[place]
         inside = inside & own[: inside.shape[0], : inside.shape[1]]
-        first_row, first_column, tall, wide = boxes(inside)
-        tight = inside[first_row : first_row + tall, first_column : first_column + wide]
-        yield Region(place[0].start + first_row, place[1].start + first_column, tight)
+        box = box_of(inside)
+        start = place[0].start + box.top, place[1].start + box.left
+        yield Region(box._replace(top=start[0], left=start[1]), inside[box.place])
 
 
 def grouped(mask: Bool[Tensor, "H W"], cell: int) -> Float64[Tensor, "h w"]:
@@ -72,13 +124,13 @@ def grouped(mask: Bool[Tensor, "H W"], cell: int) -> Float64[Tensor, "h w"]:
         labels = spread
 
 
-def boxes(mask: Bool[Tensor, "H W"]) -> tuple[int, int, int, int]:
-    """Top, left, rows and columns of what is True.
+def box_of(mask: Bool[Tensor, "H W"]) -> Box:
+    """The smallest box around what is True.
 
     Example:
-        >>> boxes(torch.tensor([[False, False, False], [False, True, True]]))
-        (1, 1, 1, 2)
+        >>> box_of(torch.tensor([[False, False, False], [False, True, True]]))
+        Box(top=1, left=1, rows=1, columns=2)
     """
     down, across = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
     top, left = int(down[0]), int(across[0])
-    return top, left, int(down[-1]) - top + 1, int(across[-1]) - left + 1
+    return Box(top, left, int(down[-1]) - top + 1, int(across[-1]) - left + 1)

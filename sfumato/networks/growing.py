@@ -110,26 +110,35 @@ class Encoder(Growing):
         self.heads = nn.ModuleList(nn.Conv2d(inputs, width, 3, padding=1) for _ in range(levels))
         self.downs = nn.ModuleList(Block(width, norm, up=False) for _ in range(levels))
 
-    def encode(self, x: Maps) -> Maps:
-        """[B, inputs, H, W] at the size of the level to the smallest map; the level below still has its own view of x."""
+    def encode(self, x: Maps) -> list[Maps]:
+        """[B, inputs, H, W] at the size of the level to what enters each down block, and the smallest map.
+
+        While the newest blocks are faded in, the level below still has its own view of x.
+        """
         level, fade = self._newest()
-        h = self.downs[level](self._seen(x, level))
+        maps = [self._seen(x, level)]
+        h = self.downs[level](maps[0])
         if fade < 1.0:
             h = torch.lerp(self._seen(F.avg_pool2d(x, 2), level - 1), h, fade)
         for below in reversed(range(level)):
+            maps.append(h)
             h = self.downs[below](h)
-        return h
+        return [*maps, h]
 
     def _seen(self, x: Maps, level: int) -> Maps:
         return F.leaky_relu(self.heads[level](x), SLOPE)
 
 
 class Generator(Encoder):
-    """G: what is observed, and where, to an image, through a map half as large as the smallest resolution."""
+    """G: what is observed, and where, to an image, through a map half as large as the smallest resolution.
 
-    def __init__(self, inputs: int, outputs: int, size: Size, width: int, norm: Norm):
+    With `skips`, which paper 002 has not, what enters a down block is added to what leaves the up block of its size.
+    """
+
+    def __init__(self, inputs: int, outputs: int, size: Size, width: int, norm: Norm, skips: bool = False):
         levels = levels_of(size)
         super().__init__(inputs, levels, width, norm)
+        self.skips = skips
         self.middle = SubBlock(width, norm)
         self.ups = nn.ModuleList(Block(width, norm, up=True) for _ in range(levels))
         self.exits = nn.ModuleList(nn.Conv2d(width, outputs, 3, padding=1) for _ in range(levels))
@@ -141,13 +150,18 @@ class Generator(Encoder):
     def forward(self, x: Maps) -> Maps:
         """[B, inputs, H, W] to [B, outputs, H, W] in [-1, 1]."""
         level, fade = self._newest()
-        h = self.middle(self.encode(x))
+        *maps, h = self.encode(x)
+        h = self.middle(h)
         for below in range(level):
-            h = self.ups[below](h)
-        made: Tensor = self.exits[level](self.ups[level](h))
+            h = self._up(h, below, maps)
+        made: Tensor = self.exits[level](self._up(h, level, maps))
         if fade < 1.0:
             made = torch.lerp(F.interpolate(self.exits[level - 1](h), scale_factor=2.0, mode="nearest"), made, fade)
         return torch.tanh(made)
+
+    def _up(self, h: Maps, level: int, maps: list[Maps]) -> Maps:
+        h = self.ups[level](h)
+        return h + maps[-1 - level] if self.skips else h
 
 
 class Critic(Encoder):
@@ -165,5 +179,5 @@ class Critic(Encoder):
 
     def forward(self, x: Maps, condition: Condition) -> Float[Tensor, " B"]:
         """[B, C, H, W] and what is told to [B]."""
-        score: Tensor = self.exit(self.encode(condition.beside(x)))[:, 0]
+        score: Tensor = self.exit(self.encode(condition.beside(x))[-1])[:, 0]
         return score

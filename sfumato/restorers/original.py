@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor
 from sfumato.errors import DataError
 from sfumato.files import write_atomic
 from sfumato.images import ENDINGS, PEAK, from_pil, opened, opened_file, sixteen_bits, upright
+from sfumato.restorers.border import Border, bordered
 
 SOLID = int(PEAK)
 ROWS = 256  # of a strip
@@ -55,6 +56,17 @@ class Original:
     def hidden(self) -> UInt8[Tensor, "H W"] | None:
         """1 where nothing can be seen of the picture, so that its colours mean nothing."""
         return None if self.alpha is None else torch.from_numpy((self.alpha == 0).astype(np.uint8))
+
+    def bordered(self, border: Border) -> Original:
+        """The same with that much more around it, of which nothing is known."""
+
+        def wider(levels: NDArray[Any]) -> NDArray[Any]:
+            layers = torch.from_numpy(levels.astype(np.int32).reshape(*levels.shape[:2], -1)).permute(2, 0, 1)
+            made = bordered(layers, border).permute(1, 2, 0).numpy().astype(levels.dtype)
+            return made if levels.ndim == 3 else made[..., 0]
+
+        alpha = None if self.alpha is None else wider(self.alpha)
+        return replace(self, colours=wider(self.colours), alpha=alpha)
 
     def restored(self, made: UInt8[Tensor, "C h w"], hole: Tensor | None = None) -> Image.Image:
         """The picture with `made` in the hole, or everywhere; the other pixels are those of the file, bit by bit.

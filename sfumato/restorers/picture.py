@@ -11,21 +11,21 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from sfumato.data.mask_files import mask_levels, seems_inverted
-from sfumato.errors import CapabilityError, DataError, ShapeError, WeightsError
-from sfumato.images import LARGEST, open_picture, to_float, to_uint8
-from sfumato.kinds import build, find, parse
-from sfumato.restorers.base import Enlarger, Filler, Restorer
-from sfumato.restorers.conditional import Conditional
+from sfumato.errors import CapabilityError, DataError, ShapeError
+from sfumato.images import open_picture, to_float, to_uint8
+from sfumato.restorers import fitting
+from sfumato.restorers.answerer import Answerer, Choice, chosen
+from sfumato.restorers.base import Enlarger, Filler
+from sfumato.restorers.border import Border, bordered
 from sfumato.restorers.original import Original, read_original, write_restored
-from sfumato.restorers.tiled import fill_tiled
-from sfumato.streams import stream
-from sfumato.tasks.base import Observation, Operator, Task, region_weight
-from sfumato.tasks.down_sampling import BlockMean
+from sfumato.restorers.tiled_fill import Watch, fill_tiled
+from sfumato.restorers.tiled_whole import make_tiled
+from sfumato.tasks.base import Observation
 from sfumato.tasks.operators import Masking
-from sfumato.training.run import Run, load
 
 Pixels = UInt8[Tensor, "C H W"]
 Hole = Bool[Tensor, "H W"]
+Levels = UInt8[Tensor, "H W"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,29 @@ class Restored:
     pixels: Pixels
     warnings: list[str]
     hole: Hole | None = None
-    """Where it was made, if a mask said so."""
+    """Where it was made, if a mask or a border said so."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a picture is to become: filled, enlarged, continued, or with none of these what a model was trained for."""
+
+    mask: Path | str | Levels | None = None
+    scale: int | None = None
+    border: Border | None = None
+    invert: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if sum(one is not None for one in (self.mask, self.scale, self.border)) > 1:
+            raise CapabilityError(
+                "give one of --mask (white = to be made), --border (pixels around) and --scale (how many times larger)"
+            )
+
+    @property
+    def fills(self) -> bool:
+        """Whether a part is kept as it is."""
+        return self.mask is not None or self.border is not None
 
 
 def read_mask(mask: Path | UInt8[Tensor, "H W"], picture: Pixels, invert: bool = False) -> tuple[Hole, list[str]]:
@@ -79,63 +101,57 @@ def read_mask(mask: Path | UInt8[Tensor, "H W"], picture: Pixels, invert: bool =
     return hole, warnings
 
 
-def restorer_of(model: str | Run, device: str = "auto") -> tuple[Restorer, Run | None]:
-    """A restorer from a run, from its folder, or from the name of a classical one.
-
-    Raises: WeightsError: the folder is no finished run. ConfigError: neither a folder nor a name.
-    """
-    if isinstance(model, Run):
-        return Conditional(Conditional.Config(), model.family), model
-    folder = Path(model)
-    if not folder.is_dir() and len(folder.parts) > 1:
-        raise WeightsError(f"no run at {model}; give the folder of a finished one, or the name of a classical restorer")
-    if folder.is_dir():
-        run = load(folder, device)
-        return Conditional(Conditional.Config(), run.family), run
-    kind = find(Restorer, model)
-    if isinstance(kind, type) and issubclass(kind, Restorer) and kind.needs is not None:
-        raise CapabilityError(f"restorer {model!r} needs a trained model; give --model the folder of a run")
-    return build(parse(Restorer, model)), None
-
-
 def restore_picture(
     picture: Path | str | Pixels,
-    model: str | Run | Restorer,
+    model: Choice = None,
     *,
-    mask: Path | str | UInt8[Tensor, "H W"] | None = None,
+    mask: Path | str | Levels | None = None,
     scale: int | None = None,
+    border: Border | None = None,
     invert: bool = False,
     seed: int = 0,
     device: str = "auto",
-    hidden: UInt8[Tensor, "H W"] | None = None,
+    restorer: str | None = None,
+    hidden: Levels | None = None,
+    watch: Watch = lambda done, of: None,
 ) -> Restored:
-    """Fill the white part of a mask, enlarge by `scale`, or with neither do what a run was trained for, as to denoise.
+    """Fill the white part of a mask, continue beyond the border, enlarge, or do what a run was trained for, as to denoise.
 
-    Filling and enlarging can be asked of a trained run or of a classical restorer. Picture and mask are files, or pixels.
-    `hidden` is 1 where pixels mean nothing, as under full transparency; a file says it itself.
+    Each can be asked of a trained run, whatever the size of the picture, the first three of classical restorers too; where no
+    model is named, one that comes with the package answers. A run that was trained on generation restores by the `restorer`
+    that is named (ddnm, latent_search ...). Picture and mask are files, or pixels; `border` is a number of pixels, or four:
+    above, right, below, left. `hidden` is 1 where pixels mean nothing, as under full transparency; a file says it itself.
+    `watch` is told how many parts are done and how many there are; what it raises ends the work.
     A file comes back in RGB, as it would be shown; `restore_file` writes it as it was, with all that the file says beside
     its colours.
 
     Raises: DataError, ShapeError: the picture or mask cannot be used. CapabilityError: the model was not trained for this.
     """
+    asked = Asked(mask, scale, border, invert, seed)
+    answerer = chosen(model, asked.fills, scale, device, restorer)
     if isinstance(picture, Tensor):
-        return _restored(picture, "the picture", hidden, model, mask, scale, invert, seed, device)
+        return _restored(picture, "the picture", hidden, asked, answerer, watch)
     original = read_original(picture)
-    made = _restored(original.pixels, str(picture), original.hidden, model, mask, scale, invert, seed, device)
-    colours = made.pixels if isinstance(model, Run) and model.spec.channels == 1 else made.pixels.expand(3, -1, -1)
-    return Restored(colours, [*original.warnings, *made.warnings], made.hole)
+    made = _restored(original.pixels, str(picture), original.hidden, asked, answerer, watch)
+    grey = answerer.run is not None and answerer.run.spec.channels == 1
+    return Restored(
+        made.pixels if grey else made.pixels.expand(3, -1, -1), [*original.warnings, *made.warnings], made.hole
+    )
 
 
 def restore_file(
     picture: Path,
     out: Path,
-    model: str | Run | Restorer,
+    model: Choice = None,
     *,
     mask: Path | None = None,
     scale: int | None = None,
+    border: Border | None = None,
     invert: bool = False,
     seed: int = 0,
     device: str = "auto",
+    restorer: str | None = None,
+    watch: Watch = lambda done, of: None,
 ) -> list[str]:
     """Restore a picture file into another, and say what looked wrong or could not be kept.
 
@@ -143,158 +159,90 @@ def restore_file(
 
     Raises: as `restore_picture`; DataError: `out` cannot be written, or cannot hold the picture.
     """
+    asked = Asked(mask, scale, border, invert, seed)
+    answerer = chosen(model, asked.fills, scale, device, restorer)
     original: Original = read_original(picture)
-    made = _restored(original.pixels, str(picture), original.hidden, model, mask, scale, invert, seed, device)
-    image = original.restored(made.pixels, made.hole)
+    made = _restored(original.pixels, str(picture), original.hidden, asked, answerer, watch)
+    whole = original if border is None else original.bordered(border)
+    image = whole.restored(made.pixels, made.hole)
     said, hole = [*original.warnings, *made.warnings], made.hole
-    del made  # before it is written and read again: a large picture is there often enough
+    del made, whole  # before it is written and read again: a large picture is there often enough
     return [*said, *write_restored(image, out, original, hole)]
 
 
 def _restored(
-    pixels: Pixels,
-    called: str,
-    hidden: UInt8[Tensor, "H W"] | None,
-    model: str | Run | Restorer,
-    mask: Path | str | UInt8[Tensor, "H W"] | None,
-    scale: int | None,
-    invert: bool,
-    seed: int,
-    device: str,
+    pixels: Pixels, called: str, hidden: Levels | None, asked: Asked, answerer: Answerer, watch: Watch
 ) -> Restored:
-    restorer, run = (model, None) if isinstance(model, Restorer) else restorer_of(model, device)
-    if (mask is not None and scale is not None) or (run is None and mask is None and scale is None):
-        raise CapabilityError("give either --mask (white = to be made) or --scale (how many times larger)")
-    given, grey = pixels, len(pixels) == 1
-    operator, noise = None, 0.0
-    if mask is None:
-        operator, noise = (_enlarging(pixels, scale, run), 0.0) if scale is not None else _clearing(run)
-    if run is not None:
-        _check_size(pixels, run, scale or 1, called, larger=mask is not None)
-        pixels = _in_channels(pixels, run.spec.channels, called)
-    if operator is None:
-        assert mask is not None
-        hole, warnings = read_mask(mask if isinstance(mask, Tensor) else Path(mask), given, invert)
-        if run is not None and not any(_drawn(task, run).hides for task in run.tasks):
-            raise CapabilityError(f"this model was not trained to fill masks; it was trained for: {_tasks(run)}")
-        unknown = hole if hidden is None else hole | hidden.bool()  # what cannot be seen tells nothing
-        if bool(unknown.all()):
-            raise DataError(f"nothing of {called} can be seen outside the hole, so nothing is known")
-        made, more = _filled(pixels, unknown, restorer, run, called, seed)
-        return Restored(_as_given(made, given), [*warnings, *more], hole)
-    if isinstance(restorer, Enlarger):  # how a person's small picture came about nobody knows, so nothing is imposed
-        restorer.check(Observation(torch.empty(0), operator, operator.known))
-        made = to_uint8(restorer.enlarge(to_float(pixels[None]), operator.size))[0]
+    said, run = list(answerer.said), answerer.run
+    if not asked.fills:
+        return Restored(_made(pixels, called, asked, answerer, watch), said)
+    if asked.border is not None:
+        inner = torch.ones(1, *pixels.shape[1:], dtype=torch.bool)
+        pixels, hole = bordered(pixels, asked.border), ~bordered(inner, asked.border)[0]
+        hidden = None if hidden is None else bordered(hidden[None], asked.border)[0]
     else:
-        made = _answer(pixels, operator, noise, restorer, seed)
-    return Restored(made if operator.mixes and grey else _as_given(made, given), [])
+        assert asked.mask is not None
+        hole, more = read_mask(asked.mask if isinstance(asked.mask, Tensor) else Path(asked.mask), pixels, asked.invert)
+        said += more
+    known = pixels
+    if run is not None:
+        fitting.require_filling(run)
+        fitting.require_room(pixels, run, called)
+        known = fitting.in_channels(pixels, run.spec.channels, called)
+    unknown = hole if hidden is None else hole | hidden.bool()  # what cannot be seen tells nothing
+    if bool(unknown.all()):
+        raise DataError(f"nothing of {called} can be seen outside the hole, so nothing is known")
+    made, more = _filled(known, unknown, called, asked, answerer, watch)
+    return Restored(fitting.as_given(made, pixels), [*said, *more], hole)
 
 
 def _filled(
-    pixels: Pixels, hole: Hole, restorer: Restorer, run: Run | None, called: str, seed: int
+    pixels: Pixels, hole: Hole, called: str, asked: Asked, answerer: Answerer, watch: Watch
 ) -> tuple[Pixels, list[str]]:
     """The hole made by whatever the restorer can: in bytes, in one piece, or window by window."""
-    if isinstance(restorer, Filler):  # in 8 bits, a quarter of the memory
+    if isinstance(answerer.restorer, Filler):  # in 8 bits, a quarter of the memory
         picture = pixels.permute(1, 2, 0).contiguous().numpy()
-        filled = restorer.filled(picture, hole.numpy()).reshape(picture.shape)
+        filled = answerer.restorer.filled(picture, hole.numpy()).reshape(picture.shape)
         np.copyto(filled, picture, where=~hole.numpy()[..., None])
         return torch.from_numpy(filled).permute(2, 0, 1), []
-    operator = Masking(1.0 - hole.float()[None, None])
-    if run is None or tuple(pixels.shape[1:]) == run.spec.size:
-        return _answer(pixels, operator, 0.0, restorer, seed), []
-    rows, columns = run.spec.size
 
     def answer(part: Pixels, unknown: Hole, number: int) -> Pixels:
-        return _answer(part, Masking(1.0 - unknown.float()[None, None]), 0.0, restorer, seed + number)
+        operator = Masking(1.0 - unknown.float()[None, None])
+        return answerer.answer(part[None], operator, 0.0, asked.seed + number)[0]
 
-    made, parts = fill_tiled(pixels, hole, run.spec.size, answer)
+    run = answerer.run
+    if run is None or tuple(pixels.shape[1:]) == run.spec.size:
+        return answer(pixels, hole, 0), []
+    rows, columns = run.spec.size
+    made, parts = fill_tiled(pixels, hole, run.spec.size, answer, watch)
     return made, [
         f"{called} is larger than the {columns} x {rows} this model was trained on: {parts} part{'s' * (parts > 1)} of it, "
         "each around a hole, filled at that size; finer structure is taken from the known part of the picture"
     ]
 
 
-def _answer(pixels: Pixels, operator: Operator, noise: float, restorer: Restorer, seed: int) -> Pixels:
-    """One picture through a restorer as an observation."""
-    where = restorer.family.device if restorer.family is not None else torch.device("cpu")
-    x, operator = to_float(pixels[None]).to(where), operator.to(where)
-    # A mask hides and grey mixes what the picture still has; blurred, noisy and small pictures are what was measured.
-    y = operator.forward(x) if operator.hides or operator.mixes else x
-    observation = Observation(y, operator, region_weight(operator.known, "all"), noise)
-    restorer.check(observation)
-    made = restorer.restore(observation, rng=stream(seed, "sample", device=where))
-    return to_uint8(made)[0].cpu()
-
-
-def _in_channels(pixels: Pixels, channels: int, called: str) -> Pixels:
-    """The picture with as many channels as a model knows.
-
-    Raises: ShapeError: a colour picture for a model of grey ones, or another number of channels.
-    """
-    if len(pixels) == channels:
-        return pixels
-    if len(pixels) == 1 and channels == 3:
-        return pixels.expand(3, -1, -1)
-    if len(pixels) == 3 and channels == 1:
-        if bool((pixels == pixels[:1]).all()):
-            return pixels[:1]
-        raise ShapeError(
-            f"{called} is in colour, and this model makes grey pictures only; save the picture as grey first"
-        )
-    raise ShapeError(f"{called} has {len(pixels)} channels, this model {channels}; give it as many")
-
-
-def _as_given(made: Pixels, given: Pixels) -> Pixels:
-    """Grey where the picture was grey, in colour where it was in colour."""
-    if len(made) == len(given):
-        return made
-    if len(given) == 3:
-        return made.expand(3, -1, -1)
-    return made.float().mean(0, keepdim=True).round().to(torch.uint8)
-
-
-def _check_size(pixels: Pixels, run: Run, scale: int, called: str, larger: bool) -> None:
-    """Raises: ShapeError: another size than the model's; a hole may be filled in a larger picture too."""
-    rows, columns = (side // scale for side in run.spec.size)
-    large = larger and pixels.shape[1] >= rows and pixels.shape[2] >= columns
-    if tuple(pixels.shape[1:]) != (rows, columns) and not large:
-        raise ShapeError(
-            f"{called} is {pixels.shape[2]} x {pixels.shape[1]}; this model restores pictures of its own size, "
-            f"{columns} x {rows}: crop or resize it first, or use a classical restorer (telea, bicubic ...)"
-        )
-
-
-def _enlarging(pixels: UInt8[Tensor, "C h w"], scale: int, run: Run | None) -> Operator:
-    """The down-sampling that a small picture is taken to come from: the run's own, or block means."""
-    if scale < 2:
-        raise ShapeError(f"--scale {scale} enlarges nothing; give 2 or more")
+def _made(pixels: Pixels, called: str, asked: Asked, answerer: Answerer, watch: Watch) -> Pixels:
+    """Every pixel made: in one piece, or tile by tile."""
+    run, scale = answerer.run, asked.scale or 1
+    if asked.scale is not None:
+        operator, noise = fitting.enlarging(pixels, asked.scale, run), 0.0
+    else:
+        operator, noise = fitting.clearing(run)
+    if isinstance(answerer.restorer, Enlarger):  # how a small picture came about nobody knows, so nothing is imposed
+        answerer.restorer.check(Observation(torch.empty(0), operator, operator.known))
+        return to_uint8(answerer.restorer.enlarge(to_float(pixels[None]), operator.size))[0]
     if run is None:
-        if pixels.shape[1] * pixels.shape[2] * scale**2 > LARGEST:
-            raise ShapeError(f"--scale {scale} would make more than {LARGEST:,} pixels; give a smaller one")
-        return BlockMean(1, (pixels.shape[1] * scale, pixels.shape[2] * scale), scale)
-    for task in run.tasks:
-        operator = _drawn(task, run)
-        if operator.shrinks and getattr(operator, "scale", None) == scale:
-            return operator
-    raise CapabilityError(f"this model was not trained to enlarge by {scale}; it was trained for: {_tasks(run)}")
+        return answerer.answer(pixels[None], operator, noise, asked.seed)[0]
+    x = fitting.in_channels(pixels, run.spec.channels, called)
+    size = run.spec.size[0] // scale, run.spec.size[1] // scale
 
+    def make(tiles: UInt8[Tensor, "B C h w"], first: int) -> UInt8[Tensor, "B C H W"]:
+        return answerer.answer(
+            tiles, operator.pick(torch.zeros(len(tiles), dtype=torch.int64)), noise, asked.seed + first
+        )
 
-def _clearing(run: Run | None) -> tuple[Operator, float]:
-    """What a run undoes that needs neither mask nor scale, and the noise in it."""
-    assert run is not None
-    for task in run.tasks:
-        operator = _drawn(task, run)
-        if task.conditional and not operator.hides and not operator.shrinks:
-            return operator, task.noise
-    raise CapabilityError(
-        f"give --mask (white = to be made) or --scale (how many times larger); this model was trained for: {_tasks(run)}"
-    )
-
-
-def _drawn(task: Task, run: Run) -> Operator:
-    """An operator of this task for one image of the run's size."""
-    return task.operator(stream(0, "mask"), 1, run.spec.size)
-
-
-def _tasks(run: Run) -> str:
-    return ", ".join(task.name for task in run.tasks)
+    if tuple(pixels.shape[1:]) != size:
+        fitting.require_tiles(operator, pixels, called)
+    made = make_tiled(x, size, scale, make, watch)
+    coloured = operator.mixes and len(pixels) == 1
+    return made if coloured else fitting.as_given(made, pixels)

@@ -21,7 +21,7 @@ from sfumato.config import Strict
 from sfumato.errors import WeightsError
 from sfumato.files import at_home, write_atomic
 from sfumato.images import PEAK
-from sfumato.maths.regions import regions
+from sfumato.maths.regions import Box, regions
 from sfumato.segmenters.base import Segmenter
 from sfumato.segmenters.pose import people
 from sfumato.segmenters.tflite import Network
@@ -73,39 +73,37 @@ class People(Segmenter):
         """True on people."""
         rows, columns = pixels.shape[1:]
         found = torch.zeros(rows, columns, dtype=torch.bool)
-        views = [(0, 0, rows, columns)]
+        views = [Box(0, 0, rows, columns)]
         for level in range(self.config.levels + 1):
             views += squares(rows, columns, max(min(rows, columns) >> level, 64))
-        for top, left, tall, wide in dict.fromkeys(views):
-            for person in people(self.detection, pixels[:, top : top + tall, left : left + wide], self.config.sure):
-                row, column = top + person.row, left + person.column
+        for view in dict.fromkeys(views):
+            for person in people(self.detection, pixels[:, *view.place], self.config.sure):
+                row, column = view.top + person.row, view.left + person.column
                 close = around(row, column, ROOM * person.radius, rows, columns)
-                if min(close[2:]) >= 16 and self.present(pixels, row, column, BODY * person.radius):
-                    place = slice(close[0], close[0] + close[2]), slice(close[1], close[1] + close[3])
-                    found[place] |= self.look(pixels, close) > self.config.threshold
+                if min(close.rows, close.columns) >= 16 and self.present(pixels, row, column, BODY * person.radius):
+                    found[close.place] |= self.look(pixels, close) > self.config.threshold
         return without_specks(found)
 
     def present(self, pixels: UInt8[Tensor, "3 H W"], row: float, column: float, radius: float) -> bool:
         """Whether the landmark network sees a body in a square view, black beyond the picture."""
         side, half = max(round(2 * radius), 8), round(radius)
         first = round(row) - half, round(column) - half
-        top, left, tall, wide = around(row, column, radius, *pixels.shape[1:])
+        seen = around(row, column, radius, *pixels.shape[1:])
         view = torch.zeros(3, side, side)
-        part = pixels[:, top : top + tall, left : left + wide][:, :side, :side]
-        down, across = min(max(top - first[0], 0), side), min(max(left - first[1], 0), side)
+        part = pixels[:, *seen.place][:, :side, :side]
+        down, across = min(max(seen.top - first[0], 0), side), min(max(seen.left - first[1], 0), side)
         part = part[:, : side - down, : side - across]
         view[:, down : down + part.shape[1], across : across + part.shape[2]] = part / PEAK
         small = F.interpolate(view[None], self.landmarks.size, mode="bilinear", antialias=True)
         outputs = self.landmarks(small.permute(0, 2, 3, 1))
         return float(next(out for out in outputs if out.numel() == 1)) >= self.config.present
 
-    def look(self, pixels: UInt8[Tensor, "3 H W"], view: tuple[int, int, int, int]) -> Float[Tensor, "h w"]:
-        """Probabilities of a view (top, left, rows, columns)."""
-        top, left, tall, wide = view
-        x = pixels[:, top : top + tall, left : left + wide].float()[None] / PEAK
+    def look(self, pixels: UInt8[Tensor, "3 H W"], view: Box) -> Float[Tensor, "h w"]:
+        """Probabilities of a view."""
+        x = pixels[:, *view.place].float()[None] / PEAK
         small = F.interpolate(x, self.segmentation.size, mode="bilinear", antialias=True)
         likely = self.segmentation(small.permute(0, 2, 3, 1))[0].permute(0, 3, 1, 2)
-        return F.interpolate(likely, (tall, wide), mode="bilinear", align_corners=False)[0, 0]
+        return F.interpolate(likely, (view.rows, view.columns), mode="bilinear", align_corners=False)[0, 0]
 
 
 def without_specks(mask: Bool[Tensor, "H W"]) -> Bool[Tensor, "H W"]:
@@ -115,31 +113,31 @@ def without_specks(mask: Bool[Tensor, "H W"]) -> Bool[Tensor, "H W"]:
     kept = mask.clone()
     for region in found:
         if 50 * int(region.mask.sum()) < most:
-            kept[region.place] &= ~region.mask
+            kept[region.box.place] &= ~region.mask
     return kept
 
 
-def squares(rows: int, columns: int, side: int) -> list[tuple[int, int, int, int]]:
+def squares(rows: int, columns: int, side: int) -> list[Box]:
     """Squares of a side that cover a picture, each half over the next.
 
     Example:
-        >>> squares(4, 8, 4)
-        [(0, 0, 4, 4), (0, 2, 4, 4), (0, 4, 4, 4)]
+        >>> [(square.top, square.left) for square in squares(4, 8, 4)]
+        [(0, 0), (0, 2), (0, 4)]
     """
     starts = [
         sorted({*range(0, max(length - side, 0) + 1, max(side // 2, 1)), max(length - side, 0)})
         for length in (rows, columns)
     ]
-    return [(top, left, min(side, rows), min(side, columns)) for top in starts[0] for left in starts[1]]
+    return [Box(top, left, min(side, rows), min(side, columns)) for top in starts[0] for left in starts[1]]
 
 
-def around(row: float, column: float, radius: float, rows: int, columns: int) -> tuple[int, int, int, int]:
+def around(row: float, column: float, radius: float, rows: int, columns: int) -> Box:
     """What of a square around a circle lies inside the picture."""
     ends = []
     for middle, length in ((row, rows), (column, columns)):
         ends.append((min(max(round(middle - radius), 0), length), min(max(round(middle + radius), 0), length)))
     (top, bottom), (left, right) = ends
-    return top, left, bottom - top, right - left
+    return Box(top, left, bottom - top, right - left)
 
 
 def weights(path: Path | None) -> list[bytes]:

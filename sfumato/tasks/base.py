@@ -24,11 +24,11 @@ from sfumato.errors import CapabilityError, DataError, ShapeError
 from sfumato.images import Images, Known, Size, to_float, to_uint8
 from sfumato.kinds import Kind
 from sfumato.maths.linear import conjugate_gradients
+from sfumato.maths.regions import Box
 from sfumato.streams import Rngs, normals
 
 Region = Literal["unknown", "known", "all"]
 Measurement = Float[Tensor, "B c h w"]
-Window = tuple[int, int, int, int]  # top, left, rows, columns
 
 
 class Operator(ABC):
@@ -88,8 +88,8 @@ class Operator(ABC):
     def to(self, device: str | torch.device) -> Operator:
         """The same operator on another device."""
 
-    def crop(self, window: Window) -> Operator:
-        """The operator on a part (top, left, rows, columns) of the images.
+    def crop(self, window: Box) -> Operator:
+        """The operator on a part of the images.
 
         Raises: CapabilityError: a pixel of y depends on pixels outside any window.
         """

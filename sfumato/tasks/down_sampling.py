@@ -12,8 +12,9 @@ from torch import Tensor
 
 from sfumato.errors import CapabilityError
 from sfumato.images import Images, Size
+from sfumato.maths.regions import Box
 from sfumato.maths.resample import cubic_matrix
-from sfumato.tasks.base import Measurement, Operator, Window
+from sfumato.tasks.base import Measurement, Operator
 from sfumato.tasks.operators import Same
 
 
@@ -48,9 +49,11 @@ class BlockMean(DownSampling):
     def adjoint(self, y: Measurement) -> Images:
         return y.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3) / self.scale**2
 
-    def crop(self, window: Window) -> Operator:
+    def crop(self, window: Box) -> Operator:
         if any(number % self.scale for number in window):
-            raise CapabilityError(f"a window of blocks begins and ends at multiples of {self.scale}; got {window}")
+            raise CapabilityError(
+                f"a window of blocks begins and ends at multiples of {self.scale}; got {tuple(window)}"
+            )
         return self.again(self.n, window[2:], self.known.device)
 
 

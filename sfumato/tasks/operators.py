@@ -12,7 +12,8 @@ from torch import Tensor
 from sfumato.data.pictures import Places
 from sfumato.errors import CapabilityError, ShapeError
 from sfumato.images import Images, Known, Size
-from sfumato.tasks.base import Measurement, Operator, Window
+from sfumato.maths.regions import Box
+from sfumato.tasks.base import Measurement, Operator
 
 LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue seem (ITU-R BT.601)
 
@@ -52,7 +53,7 @@ class Nothing(Same):
         """Mid-grey images."""
         return y.new_zeros(y.shape[0], y.shape[1], *self.size)
 
-    def crop(self, window: Window) -> Nothing:
+    def crop(self, window: Box) -> Nothing:
         return Nothing(self.n, window[2:], self.known.device)
 
 
@@ -75,7 +76,7 @@ class Identity(Same):
     def adjoint(self, y: Images) -> Images:
         return y
 
-    def crop(self, window: Window) -> Identity:
+    def crop(self, window: Box) -> Identity:
         return Identity(self.n, window[2:], self.known.device)
 
 
@@ -111,7 +112,7 @@ class Luma(Same):
         """The grey picture as RGB."""
         return y.expand(-1, 3, -1, -1)
 
-    def crop(self, window: Window) -> Luma:
+    def crop(self, window: Box) -> Luma:
         return Luma(self.n, window[2:], self.known.device)
 
 
@@ -140,9 +141,8 @@ class Masking(Operator):
     def to(self, device: str | torch.device) -> Masking:
         return Masking(self.known.to(device))
 
-    def crop(self, window: Window) -> Masking:
-        top, left, rows, columns = window
-        return Masking(self.known[:, :, top : top + rows, left : left + columns])
+    def crop(self, window: Box) -> Masking:
+        return Masking(self.known[:, :, *window.place])
 
 
 class Unknown(Same):
@@ -165,5 +165,5 @@ class Unknown(Same):
         """y itself."""
         return y
 
-    def crop(self, window: Window) -> Unknown:
+    def crop(self, window: Box) -> Unknown:
         return Unknown(self.n, window[2:], self.known.device)

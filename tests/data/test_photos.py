@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from sfumato.data import photos
+from sfumato.data import crops, photos
 from sfumato.data.base import Dataset
-from sfumato.data.photos import COUNTS, LEAST, PHOTOGRAPHS, Photos, box_sums, crops, detail
+from sfumato.data.crops import LEAST
+from sfumato.data.photos import COUNTS, PHOTOGRAPHS, Photos
 from sfumato.errors import CapabilityError, ConfigError, DataError
 
 pytest.importorskip("skimage")
@@ -84,7 +85,7 @@ def test_each_part_shows_its_own_photographs_in_equal_shares(monkeypatch: pytest
 def test_only_training_crops_are_mirrored(monkeypatch: pytest.MonkeyPatch) -> None:
     ramp = np.tile(np.linspace(0, 255, 200)[None, :, None], (150, 1, 3))  # brighter to the right
     monkeypatch.setattr(photos, "open_picture", lambda path: Image.fromarray(ramp.astype(np.uint8)))
-    monkeypatch.setattr(photos, "LEAST", 0.0)
+    monkeypatch.setattr(crops, "LEAST", 0.0)
     fake = Photos(Photos.Config(size=16)).load()
     rising = {
         part: (getattr(fake, part).images[:, 0, 0, -1] > getattr(fake, part).images[:, 0, 0, 0]) for part in PARTS
@@ -122,21 +123,7 @@ def test_missing_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         Photos(Photos.Config()).load()
 
 
-def test_a_plain_photograph_gives_no_crops() -> None:
-    with pytest.raises(DataError, match=r"wall\.png gave 0 of 10 crops with any detail at 32 x 32"):
-        crops("wall.png", Image.new("RGB", (300, 200), "grey"), 10, 32)
-
-
-def test_detail_agrees_with_numpy_at_every_place() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (3, 11, 13), dtype=np.uint8)
-    found = detail(picture, 6)
-    assert found.shape == (6, 8)
-    for row, column in np.ndindex(found.shape):
-        crop = picture[:, row : row + 6, column : column + 6].mean(axis=0)
-        quarters = [crop[:3, :3].std(), crop[:3, 3:].std(), crop[3:, :3].std(), crop[3:, 3:].std()]
-        assert found[row, column] == pytest.approx(sorted(quarters)[1])
-
-
-def test_box_sums_agree_with_slices() -> None:
-    values = np.random.default_rng(1).integers(0, 100, (5, 7))
-    assert box_sums(values, 3)[1, 2] == values[1:4, 2:5].sum()
+def test_a_photograph_without_enough_crops_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photos, "open_picture", lambda path: Image.new("RGB", (300, 200), "grey"))
+    with pytest.raises(DataError, match=r"train: photographs gave \[0, 0, 0, 0\] crops; 1500 of each were expected"):
+        Photos(Photos.Config()).load()

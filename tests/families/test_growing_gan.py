@@ -70,9 +70,10 @@ def test_odd_and_tiny_images_are_refused(size: tuple[int, int]) -> None:
         made(spec=DataSpec(channels=3, size=size, condition=4))
 
 
+@pytest.mark.parametrize("skips", [False, True])
 @pytest.mark.parametrize("norm", NORMS)
-def test_a_new_resolution_begins_as_the_smaller_one(norm: str) -> None:
-    network = Generator(4, 3, (16, 24), 6, NORMS[norm]).eval()
+def test_a_new_resolution_begins_as_the_smaller_one(norm: str, skips: bool) -> None:
+    network = Generator(4, 3, (16, 24), 6, NORMS[norm], skips).eval()
     x = torch.randn(2, 4, 16, 24, generator=stream(0, "x"))
     for level in (1, 2):
         at = F.avg_pool2d(x, 4 // 2**level) if level < 2 else x
@@ -228,6 +229,22 @@ def test_a_size_is_learnt_when_its_error_no_longer_falls() -> None:
     assert not any(stop({"generator.squared": 1.0}) for i in range(20)), (
         "the last resolution has the rest of the budget"
     )
+
+
+def test_skips_cost_no_weight_and_carry_what_the_smallest_map_cannot() -> None:
+    """Without them a pixel reaches the answer through the smallest map alone, with them from its own size too."""
+    spec = DataSpec(channels=3, size=64, condition=4)
+    assert deployed_parameters(GrowingGAN.Config(skips=True), spec) == 328_887
+    for skips in (False, True):
+        network = Generator(4, 3, (8, 8), 6, NORMS["none"], skips).eval()
+        for parameter in network.middle.parameters():
+            torch.nn.init.zeros_(parameter)
+        x = torch.randn(1, 4, 8, 8, generator=stream(0, "x"))
+        with torch.no_grad():
+            for parameter in network.downs.parameters():
+                parameter.zero_()  # nothing passes below
+            changed = not torch.allclose(network(x), network(-x), atol=1e-6)
+        assert changed == skips
 
 
 def test_it_learns_what_a_hole_hides() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sfumato.errors import CapabilityError, ShapeError
 from sfumato.kinds import build, parse
+from sfumato.maths.regions import Box
 from sfumato.streams import stream
 from sfumato.tasks.base import Observation, Operator
 from sfumato.tasks.blur import Blur, BlurLaw
@@ -160,7 +161,7 @@ def test_a_crop_of_the_operator_sees_the_crop(name: str, window: tuple[int, int,
     top, left, rows, columns = window
     x = images()
     inside = x[:, :, top : top + rows, left : left + columns]
-    cut = operator.crop(window)
+    cut = operator.crop(Box(*window))
     y = operator.forward(x)
     shrunk = 4 if operator.shrinks else 1
     part = y[:, :, top // shrunk : (top + rows) // shrunk, left // shrunk : (left + columns) // shrunk]
@@ -174,25 +175,25 @@ def test_a_crop_of_the_operator_sees_the_crop(name: str, window: tuple[int, int,
 def test_masks_may_be_cut_anywhere() -> None:
     operator = Masking(known())
     x = images()
-    cut = operator.crop((1, 3, 5, 7))
+    cut = operator.crop(Box(1, 3, 5, 7))
     assert torch.equal(cut.forward(x[:, :, 1:6, 3:10]), operator.forward(x)[:, :, 1:6, 3:10])
 
 
 @pytest.mark.parametrize("window", [(2, 0, 4, 4), (0, 4, 4, 6), (0, 3, 4, 4)], ids=str)
 def test_blocks_are_not_cut_in_two(window: tuple[int, int, int, int]) -> None:
     with pytest.raises(CapabilityError, match="begins and ends at multiples of 4"):
-        BlockMean(N, SIZE, 4).crop(window)
+        BlockMean(N, SIZE, 4).crop(Box(*window))
 
 
 @pytest.mark.parametrize("name", ["gaussian", "motion", "cubic"])
 def test_what_looks_beyond_a_window_is_not_cut(name: str) -> None:
     with pytest.raises(CapabilityError, match="looks beyond any window"):
-        MAKE[name]().crop((0, 0, 4, 4))
+        MAKE[name]().crop(Box(0, 0, 4, 4))
 
 
 def test_cut_down_sampling_keeps_its_scale_and_preview() -> None:
     y = torch.rand(N, 3, 1, 1)
-    cut = BlockMean(N, SIZE, 4, smooth=False).crop((0, 0, 4, 4))
+    cut = BlockMean(N, SIZE, 4, smooth=False).crop(Box(0, 0, 4, 4))
     assert torch.equal(cut.preview(y), cut.pinv(y)) and cut.preview(y).shape == (N, 3, 4, 4)
 
 
@@ -312,7 +313,9 @@ def test_an_unknown_operator_does_nothing_and_says_so() -> None:
     with pytest.raises(CapabilityError, match="no known operator"):
         operator.solve(y, 0.1)
     assert (
-        operator.pick(slice(1, 9)).n == 1 and operator.to("cpu").n == N and operator.crop((0, 0, 4, 6)).size == (4, 6)
+        operator.pick(slice(1, 9)).n == 1
+        and operator.to("cpu").n == N
+        and operator.crop(Box(0, 0, 4, 6)).size == (4, 6)
     )
 
 

@@ -1,4 +1,4 @@
-"""Tiled: holes in a picture of any size, filled by a model that knows one small size.
+"""Tiled filling: holes in a picture of any size, filled by a model that knows one small size.
 
 Around each hole a part of the picture is cut out, made as small as the model's images and filled there: the model sees what
 surrounds the hole. What the small size cannot hold, the fine structure, comes from the picture: each tile of the fill takes it
@@ -8,7 +8,6 @@ from the known place that looks most alike at the small size (contextual residua
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +17,7 @@ from torch import Tensor
 from sfumato.errors import CapabilityError
 from sfumato.images import PEAK, Size
 from sfumato.maths.push_pull import push_pull
-from sfumato.maths.regions import Region, regions
+from sfumato.maths.regions import Box, Region, regions
 
 CONTEXT = 2.0  # a part is so many times as long as its hole
 GROUPING = 16  # pixels; holes nearer than this are filled together
@@ -29,29 +28,20 @@ CANDIDATES = 4096  # known places that a tile is compared with
 
 Part = UInt8[Tensor, "C h w"]
 Answer = Callable[[Part, Bool[Tensor, "h w"], int], Part]
-
-
-@dataclass(frozen=True)
-class Window:
-    """A part of a picture."""
-
-    top: int
-    left: int
-    rows: int
-    columns: int
-
-    @property
-    def place(self) -> tuple[slice, slice]:
-        """Its rows and columns."""
-        return slice(self.top, self.top + self.rows), slice(self.left, self.left + self.columns)
+Watch = Callable[[int, int], None]
 
 
 def fill_tiled(
-    pixels: UInt8[Tensor, "C H W"], hole: Bool[Tensor, "H W"], size: Size, answer: Answer
+    pixels: UInt8[Tensor, "C H W"],
+    hole: Bool[Tensor, "H W"],
+    size: Size,
+    answer: Answer,
+    watch: Watch = lambda done, of: None,
 ) -> tuple[UInt8[Tensor, "C H W"], int]:
     """The picture with its holes made, and in how many parts.
 
-    `answer` makes the unknown part of one picture of the model's size, told its number.
+    `answer` makes the unknown part of one picture of the model's size, told its number. `watch` is told after each part how
+    many are done and how many there are; what it raises ends the work.
 
     Raises: CapabilityError: a hole leaves next to nothing of the picture around it.
 
@@ -66,36 +56,35 @@ def fill_tiled(
                 f"a hole takes {share:.0%} of the {window.columns} x {window.rows} around it: next to nothing is known; "
                 "use a smaller mask, or a classical restorer (telea, biharmonic ...)"
             )
-        left[region.place] &= ~region.mask
+        left[region.box.place] &= ~region.mask
     made, left = pixels.clone(), hole.clone()
     for number, (region, window) in enumerate(work):
         filled = _filled(made[:, *window.place], left[window.place], size, answer, number)
-        own = region.place
-        inside = tuple(
-            slice(part.start - first, part.stop - first)
-            for part, first in zip(own, (window.top, window.left), strict=True)
-        )
+        own, inside = region.box.place, region.box.within(window).place
         made[:, *own] = torch.where(region.mask, filled[:, *inside], made[:, *own])
         left[own] &= ~region.mask
+        watch(number + 1, len(work))
     return made, len(work)
 
 
-def parts(hole: Bool[Tensor, "H W"], size: Size) -> Iterator[tuple[Region, Window]]:
+def parts(hole: Bool[Tensor, "H W"], size: Size) -> Iterator[tuple[Region, Box]]:
     """Groups of holes, the largest first, and around each a window inside the picture, of the model's size at least.
 
-    It has the model's shape, unless the picture is too narrow for that; then the model sees it squeezed.
+    It has the model's shape, unless the picture is too narrow for that; then the model sees it squeezed. A stroke or a
+    frame is taken in pieces, each at the scale of its thickness.
     """
     rows, columns = hole.shape
-    for region in regions(hole, GROUPING):
-        tall, wide = region.mask.shape
+    found = (piece for region in regions(hole, GROUPING) for piece in region.pieces(GROUPING, min(size) // 2))
+    for region in found:
+        (top, left), (tall, wide) = region.box[:2], region.box[2:]
         scale = max(CONTEXT * tall / size[0], CONTEXT * wide / size[1], 1.0)
         most = min(rows / size[0], columns / size[1])
         if scale > most >= max(tall / size[0], wide / size[1]) / LIMIT:
             scale = max(most, 1.0)
         shape = min(round(size[0] * scale), rows), min(round(size[1] * scale), columns)
-        top = min(max(region.top + tall // 2 - shape[0] // 2, 0), rows - shape[0])
-        left = min(max(region.left + wide // 2 - shape[1] // 2, 0), columns - shape[1])
-        yield region, Window(top, left, *shape)
+        top = min(max(top + tall // 2 - shape[0] // 2, 0), rows - shape[0])
+        left = min(max(left + wide // 2 - shape[1] // 2, 0), columns - shape[1])
+        yield region, Box(top, left, *shape)
 
 
 def _filled(pixels: Part, unknown: Bool[Tensor, "h w"], size: Size, answer: Answer, number: int) -> Part:

@@ -1,0 +1,127 @@
+"""Answerer: the restorer that answers for a picture, chosen by a run, a name, or what comes with the package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from sfumato import zoo
+from sfumato.errors import CapabilityError, ConfigError, WeightsError
+from sfumato.images import to_float, to_uint8
+from sfumato.kinds import build, discover, find, parse
+from sfumato.restorers import fitting
+from sfumato.restorers.base import Restorer
+from sfumato.streams import stream
+from sfumato.tasks.base import Observation, Operator, region_weight
+from sfumato.training.run import Run, load
+
+FILLS, ENLARGES = "telea", "bicubic"  # where no packaged model can
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """A restorer, the run whose family it asks, and what is to be said of the choice."""
+
+    restorer: Restorer
+    run: Run | None = None
+    said: tuple[str, ...] = ()
+
+    @property
+    def called(self) -> str:
+        """It in words."""
+        kind = str(self.restorer.config.kind)
+        if self.run is None:
+            return kind
+        made = f"{self.run.config.family.kind}, {self.run.ledger.images:,} images, seed {self.run.config.seed}"
+        return made if self.run.spec.condition else f"{kind} over {made}"
+
+    def answer(
+        self, pixels: UInt8[Tensor, "B C h w"], operator: Operator, noise: float, seed: int
+    ) -> UInt8[Tensor, "B C H W"]:
+        """Pictures through the restorer as observations."""
+        family = self.restorer.family
+        where = family.device if family is not None else torch.device("cpu")
+        x, operator = to_float(pixels).to(where), operator.to(where)
+        # A mask hides and grey mixes what the picture still has; blurred, noisy and small pictures are what was measured.
+        y = operator.forward(x) if operator.hides or operator.mixes else x
+        observation = Observation(y, operator, region_weight(operator.known, "all"), noise)
+        self.restorer.check(observation)
+        return to_uint8(self.restorer.restore(observation, rng=stream(seed, "sample", device=where))).cpu()
+
+
+Choice = str | Run | Restorer | Answerer | None
+
+
+def chosen(
+    model: Choice,
+    fills: bool,
+    scale: int | None,
+    device: str = "auto",
+    restorer: str | None = None,
+) -> Answerer:
+    """Who answers: a restorer, a run or its folder, a name, or for None the packaged model that can fill or enlarge so.
+
+    Raises: WeightsError: the folder is no finished run. ConfigError: neither a folder nor a name. CapabilityError: a restorer
+    that cannot use this run, or none named where one is needed.
+    """
+    if isinstance(model, Answerer):
+        return model
+    if isinstance(model, Restorer):
+        return Answerer(model)
+    if model is not None:
+        return answerer_of(model, device, restorer)
+    for name in zoo.names():
+        run = load(zoo.folder(name), device)
+        can = fitting.able(run, lambda operator: operator.hides if fills else getattr(operator, "scale", None) == scale)
+        if can:
+            return answerer_of(run, device, restorer)
+    name = FILLS if fills else ENLARGES
+    found = answerer_of(name)
+    return Answerer(found.restorer, None, (f"no model that comes with sfumato can do this; {name} answers",))
+
+
+def answerer_of(model: str | Run, device: str = "auto", restorer: str | None = None) -> Answerer:
+    """Who answers, from a run, from its folder, or from the name of a packaged model or of a classical restorer.
+
+    Raises: as `chosen`.
+    """
+    if isinstance(model, Run):
+        return Answerer(_using(model, restorer), model)
+    folder = zoo.folder(model) if model in zoo.names() else Path(model)
+    if folder.is_dir():
+        run = load(folder, device)
+        return Answerer(_using(run, restorer), run)
+    if len(folder.parts) > 1:
+        raise WeightsError(f"no run at {model}; give the folder of a finished one, or the name of a classical restorer")
+    if restorer is not None:
+        raise ConfigError(f"--restorer {restorer} says how a run restores; {model} is none")
+    kind: Any = find(Restorer, model)
+    if kind.needs is not None:
+        raise CapabilityError(f"restorer {model!r} needs a trained model; give --model the folder of a run")
+    return Answerer(build(parse(Restorer, model)))
+
+
+def _using(run: Run, name: str | None) -> Restorer:
+    """The restorer of this name over a run's family; `conditional` for one that was trained to restore."""
+    if name is None and run.spec.condition:
+        name = "conditional"
+    if name is None:
+        kinds: dict[str, Any] = discover(Restorer)
+        fit = [
+            key
+            for key, kind in kinds.items()
+            if kind.needs is not None and not kind.trains_on_tasks and isinstance(run.family, kind.needs)
+        ]
+        ways = f"name what restores with it: --restorer {' or '.join(fit)}" if fit else "nothing restores with it"
+        raise CapabilityError(
+            f"this {run.config.family.kind} was trained on {fitting.tasks(run)}, not to restore; {ways}"
+        )
+    made: Restorer = build(parse(Restorer, name), run.family)
+    if made.needs is None:
+        raise ConfigError(f"restorer {name!r} asks no model; give it as --model {name}")
+    return made

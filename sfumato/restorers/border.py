@@ -1,0 +1,40 @@
+"""Borders: how much is to be made around a picture."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Shaped
+from torch import Tensor
+
+from sfumato.errors import ShapeError
+from sfumato.images import LARGEST
+
+Border = int | tuple[int, int, int, int]
+
+
+def sides(border: Border) -> tuple[int, int, int, int]:
+    """Pixels above, right, below and left, as a style sheet orders them.
+
+    Raises: ShapeError: negative ones, or none at all.
+
+    Example:
+        >>> sides(3), sides((0, 8, 0, 8))
+        ((3, 3, 3, 3), (0, 8, 0, 8))
+    """
+    four = (border,) * 4 if isinstance(border, int) else tuple(border)
+    if len(four) != 4 or min(four) < 0 or max(four) < 1:
+        raise ShapeError(f"a border of {border} pixels: give one number above 0, or four: above, right, below, left")
+    above, right, below, left = four
+    return above, right, below, left
+
+
+def bordered(x: Shaped[Tensor, "C h w"], border: Border) -> Shaped[Tensor, "C H W"]:
+    """The picture with zeros around it.
+
+    Raises: ShapeError: as `sides`; or more pixels than a picture may have.
+    """
+    above, right, below, left = sides(border)
+    rows, columns = x.shape[1] + above + below, x.shape[2] + left + right
+    if rows * columns > LARGEST:
+        raise ShapeError(f"a border of {border} would make {columns:,} x {rows:,}, more than {LARGEST:,} pixels")
+    return F.pad(x, (left, right, above, below))
