@@ -37,6 +37,7 @@ from sfumato.studies.evaluate import evaluate_run
 from sfumato.studies.results import Result
 from sfumato.training import run as runs
 from sfumato.training.averages import deployed_state
+from sfumato.training.checkpoint import half as halved
 from sfumato.training.checkpoint import load_tensors, save_tensors
 from sfumato.training.ledger import Ledger
 from sfumato.training.plan import Plan
@@ -156,8 +157,10 @@ class Model:
         made._keep = self  # whose temporary folder this is
         return made
 
-    def save(self, folder: Path | str) -> Model:
+    def save(self, folder: Path | str, *, half: bool = False) -> Model:
         """Copy everything into a folder, from which `sfumato.load_run` and every command take it.
+
+        With `half` the weights are written in half precision, half as large.
 
         Raises: ConfigError: the folder is not empty. DataError: no space or no permission.
         """
@@ -167,7 +170,8 @@ class Model:
         temporary = folder.with_name(f".{folder.name}.tmp")
         try:
             shutil.copytree(self.folder, temporary)
-            save_tensors(deployed_state(self.family), temporary / "model.safetensors")  # of this average
+            state = deployed_state(self.family)  # of this average
+            save_tensors(halved(state) if half else state, temporary / "model.safetensors")
             if folder.is_dir():
                 folder.rmdir()
             temporary.rename(folder)

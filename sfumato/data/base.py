@@ -115,6 +115,8 @@ class Dataset:
     classes: int = 0
     class_names: tuple[str, ...] = ()
     """What the labels stand for, where that is known."""
+    credits: tuple[str, ...] = ()
+    """Who made the training images, and under which licences, a line each; they go on the card of what is trained."""
 
     @property
     def spec(self) -> DataSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,10 +16,12 @@ from pydantic import Field
 from sfumato.data.base import Dataset, Source, SourceConfig, Split, shuffled
 from sfumato.data.folder import PARTS, Pixel, look
 from sfumato.errors import DataError, counted
+from sfumato.files import at_home
 from sfumato.images import from_pil, to_pil
 from sfumato.streams import stream
 
 ZOOMS = (1.5, 2.25, 3.5, 5.0, 7.0)  # the photograph's shorter side in crops: from two thirds of it to a seventh
+LICENCES = "LICENCES.tsv"  # in the folder, if anybody wrote it: file, licence, author ..., with a line of headings
 LEAST = 11.0  # grey levels; a crop with less `detail` is sky, wall or blur, and every method fills it equally well
 
 
@@ -26,7 +29,8 @@ class Crops(Source):
     """Square crops of the photographs in a folder; each shows between two thirds and a seventh of a shorter side.
 
     Crops of one photograph overlap, so a photograph lies in one part only: that of its sub-folder `train`, `validation` or
-    `test`, or else the one that a digest of its pixels says. Crops that show next to nothing are not taken.
+    `test`, or else the one that a digest of its pixels says. Crops that show next to nothing are not taken. Where the folder
+    has a table LICENCES.tsv (file, licence, author), what it says of the training photographs goes on the model's card.
 
     Raises: DataError: as `Folder`; or no photograph of a part gave a crop.
 
@@ -54,13 +58,13 @@ class Crops(Source):
     config: Config
 
     def read(self) -> Dataset:
-        found: dict[Path, UInt8[np.ndarray, "n 3 size size"]] = {}
+        folder, found = at_home(self.config.path), dict[Path, UInt8[np.ndarray, "n 3 size size"]]()
 
         def cut(path: Path, pixels: Pixel) -> None:
-            name = path.relative_to(self.config.path).as_posix()
+            name = path.relative_to(folder).as_posix()
             found[path] = crops(name, to_pil(pixels), self.config.each, self.config.size)
 
-        seen = look(self.config.path, self.config.size, cut)
+        seen = look(folder, self.config.size, cut)
         for wrong, line in (
             (seen.outside, seen.outside_line),
             (seen.broken, seen.broken_line),
@@ -79,7 +83,29 @@ class Crops(Source):
                 )
             # Without this the first n images would all show one photograph.
             splits[part] = Split(torch.from_numpy(np.concatenate(squares))[shuffled(n, f"crops {part}")])
-        return Dataset(seen.path.resolve().name or "crops", splits["train"], splits["validation"], splits["test"])
+        trained = [picture.path.name for picture in seen.pictures if picture.part == "train"]
+        return Dataset(
+            seen.path.resolve().name or "crops",
+            splits["train"],
+            splits["validation"],
+            splits["test"],
+            credits=tuple(licences(folder / LICENCES, trained)),
+        )
+
+
+def licences(table: Path, names: Sequence[str]) -> Iterator[str]:
+    """What a table says of these files: licence, author and whatever else stands there; nothing where there is no table.
+
+    Raises: DataError: a table that does not name one of them.
+    """
+    if not table.is_file():
+        return
+    rows = [line.split("\t") for line in table.read_text().splitlines()[1:]]
+    said = {name: ", ".join(filter(None, rest)) for name, *rest in rows}
+    for name in names:
+        if name not in said:
+            raise DataError(f"{table} says nothing of {name}; add a line for it, or remove the table")
+        yield f"{name}: {said[name]}"
 
 
 def crops(name: str, photograph: Image.Image, n: int, size: int) -> UInt8[np.ndarray, "n 3 size size"]:

@@ -56,6 +56,23 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"cannot read weights from {path}: {error}; train again or bring the whole file") from None
 
 
+def half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with numbers of 16 bits instead of 32, half as large, for a model to be shipped.
+
+    Raises: WeightsError: a number that 16 bits cannot hold.
+    """
+    small = {name: value.half() if value.dtype == torch.float32 else value for name, value in tensors.items()}
+    for name, value in small.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise WeightsError(f"{name} holds numbers beyond what half precision can; save it whole")
+    return small
+
+
+def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as they are computed with: what was kept in half precision in 32 bits."""
+    return {name: value.float() if value.dtype == torch.float16 else value for name, value in tensors.items()}
+
+
 def require_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) -> None:
     """Hold tensors from a file against those they are to replace: names, shapes, types, and no infinite number.
 

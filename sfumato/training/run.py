@@ -173,6 +173,7 @@ def _train(
         told = "" if ready.start is None else adoption(family, list(ready.start), trainer.state.progress.adopted)
         if ready.earlier is not None:
             told += f"\n- Went on from {ready.earlier.ledger.images:,} images: averaged weights, new optimisers"
+        told += "".join(f"\n- Trained on {line}" for line in ready.data.credits)
         if snapshots := trainer.state.average.kept():
             checkpoint.save_tensors(snapshots, folder / SNAPSHOTS)
         checkpoint.save_tensors(deployed_state(family), folder / "model.safetensors")
@@ -312,7 +313,7 @@ def load(folder: Path | str, device: str = "cpu", moment: int | None = None) -> 
     path = folder / "model.safetensors" if moment is None else moments.kept(folder)[moment]
     if not path.is_file():
         raise WeightsError(f"{folder} has lost its weights ({path.name} is missing); bring them back or train again")
-    tensors = checkpoint.load_tensors(path)
+    tensors = checkpoint.whole(checkpoint.load_tensors(path))
     what = f"{path} does not fit {folder / 'config.json'}: it"
     checkpoint.require_fit(tensors, deployed_state(run.family), what)
     run.family.load_state_dict(tensors, strict=False)

@@ -25,6 +25,7 @@ from sfumato.testing import check_config, check_family, check_metric, check_rest
 
 SMALL = DataSpec(channels=1, size=8)
 REQUIRED: dict[str, Any] = {
+    "crops": {"path": "."},
     "folder": {"path": "."},
     "npz": {"path": "a.npz"},
     "memory": {"counts": [8, 1, 1], "shape": [1, 8, 8], "sha256": "0" * 64},
@@ -135,6 +136,12 @@ def test_metric_of_the_whole_image(kind: str) -> None:
 def settings_of(kind: str, folder: Path) -> dict[str, Any]:
     """Files for the sources that read a user's own."""
     rng = np.random.default_rng(0)
+    if kind == "crops":
+        rng = np.random.default_rng(0)
+        for part in ("train", "validation", "test"):
+            (folder / part).mkdir()
+            Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(folder / part / "a.png")
+        return {"path": str(folder), "size": 8, "each": 20}
     if kind == "folder":
         for part, count in (("train", 6), ("validation", 3), ("test", 3)):
             (folder / part).mkdir()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+import sfumato
 from sfumato.data.base import source_of
 from sfumato.data.crops import Crops, box_sums, crops, detail
 from sfumato.errors import DataError
@@ -75,3 +76,16 @@ def test_detail_agrees_with_numpy_at_every_place() -> None:
 def test_box_sums_agree_with_slices() -> None:
     values = np.random.default_rng(1).integers(0, 100, (5, 7))
     assert box_sums(values, 3)[1, 2] == values[1:4, 2:5].sum()
+
+
+def test_licences_of_the_training_photographs_go_on_the_card(tmp_path: Path) -> None:
+    (folder(tmp_path) / "LICENCES.tsv").write_text(
+        "file\tlicence\tauthor\na.png\tCC0-1.0\tA. Nother\nb.png\tCC-BY-4.0\t\nd.png\tnone\tx\n"
+    )
+    data = {"kind": "crops", "path": str(tmp_path), "size": 16, "each": 30}
+    model = sfumato.train("wgan", data, images=16, settings={"family.width": 4, "budget.batch": 8}, progress=False)
+    assert "- Trained on a.png: CC0-1.0, A. Nother\n- Trained on b.png: CC-BY-4.0\n" in model.card
+    assert "d.png" not in model.card
+    (tmp_path / "LICENCES.tsv").write_text("file\tlicence\na.png\tCC0-1.0\n")
+    with pytest.raises(DataError, match=r"LICENCES\.tsv says nothing of b\.png"):
+        Crops(Crops.Config(path=tmp_path, size=16)).load()
