@@ -14,7 +14,7 @@ import torch
 from rich.markup import escape
 
 from sfumato import config as settings
-from sfumato import display
+from sfumato import display, zoo
 from sfumato.data.folder import ENDINGS
 from sfumato.errors import CapabilityError, ConfigError, DataError, ShapeError, counted
 from sfumato.evaluation.evaluate import measure, prepared, sample_of
@@ -36,7 +36,7 @@ from sfumato.restorers.picture import restore_file
 from sfumato.segmenters.base import Segmenter
 from sfumato.studies import evaluate as runs
 from sfumato.training import processes
-from sfumato.training.run import load
+from sfumato.training.run import load, skeleton
 from sfumato.training.sampling import AT_ONCE, sample_pixels
 
 
@@ -226,6 +226,20 @@ def remove(
     if failed:
         raise DataError(f"{counted(len(failed), 'picture')} of {len(work)} could not be used; the first: {failed[0]}")
     return found > 0
+
+
+def list_models() -> None:
+    """Print the models that come with the package; each name can be given as `--model`."""
+    shown = display.plain("models that come with sfumato; `sfumato models card NAME` says more")
+    for title in ("name", "family", "made for", "pixels", "kB"):
+        shown.add_column(title, justify="right" if title in ("pixels", "kB") else "left")
+    for name in zoo.names():
+        run, size = skeleton(zoo.folder(name)), (zoo.folder(name) / "model.safetensors").stat().st_size
+        tasks = ", ".join(task.name for task in run.tasks)
+        shown.add_row(
+            name, run.config.family.kind, tasks, f"{run.spec.size[1]} x {run.spec.size[0]}", f"{size / 1000:,.0f}"
+        )
+    display.console.print(shown)
 
 
 def _folder(folder: Path, mask: Path | None, out: Path) -> list[tuple[Path, Path | None, Path]]:

@@ -159,7 +159,7 @@ def working(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def show_scores(evaluation: Evaluation) -> None:
     """The figures of an evaluation with their intervals, and every warning once."""
-    shown = _plain(f"{evaluation.made['name']} against {evaluation.real['name']}")
+    shown = plain(f"{evaluation.made['name']} against {evaluation.real['name']}")
     shown.add_column("metric", no_wrap=True)
     for title in ("figure", "95 % interval", "n"):
         shown.add_column(title, justify="right", no_wrap=True)
@@ -178,7 +178,7 @@ def show_explanations(explanations: Sequence[Explanation]) -> None:
     for part in explanations:
         first, second = tables.number(part.first.value), tables.number(part.second.value)
         title = f"{part.first.label} {first} against {part.second.label} {second}: {part.gap:+.4g}"
-        shown = _plain(title)
+        shown = plain(title)
         shown.add_column("differs", no_wrap=True)
         for name in ("first", "second"):
             shown.add_column(name, overflow="fold")
@@ -193,7 +193,7 @@ def show_explanations(explanations: Sequence[Explanation]) -> None:
             console.print(f"  {note}", soft_wrap=True, style="dim")
 
 
-def _plain(title: str) -> Table:
+def plain(title: str) -> Table:
     """A table in the house's look."""
     return Table(
         title=Text(printable(title)),
@@ -212,7 +212,7 @@ def _roomy() -> ConsoleOptions:
 
 
 def _rich(part: tables.Table, intervals: bool) -> Table:
-    shown = _plain(part.task)
+    shown = plain(part.task)
     shown.add_column("method", no_wrap=True)
     for column in part.columns:
         shown.add_column(f"{column.label} {column.arrow}", justify="right", no_wrap=True)

@@ -27,6 +27,7 @@ from sfumato.maths.regions import box_of, regions
 from sfumato.restorers.answerer import Choice, chosen
 from sfumato.restorers.original import read_original, write_restored
 from sfumato.restorers.picture import read_mask, restore_picture
+from sfumato.restorers.tiled_fill import Watch
 from sfumato.segmenters.base import Segmenter
 
 MOST = 900_000  # characters of a text that PNG readers take
@@ -90,6 +91,7 @@ def remove(
     model: Choice,
     settings: Settings,
     preview: Path | None = None,
+    watch: Watch = lambda done, of: None,
 ) -> Removed | None:
     """Write the picture without what a segmenter finds or a mask file shows; None, and nothing written, where there is nothing.
 
@@ -115,7 +117,7 @@ def remove(
         alpha[hidden.bool()] = 1.0
     levels = hole.to(torch.uint8) * int(PEAK)
     answerer = chosen(model, fills=True, scale=None, device=settings.device)
-    filled = restore_picture(pixels, answerer, mask=levels, seed=settings.seed, hidden=hidden)
+    filled = restore_picture(pixels, answerer, mask=levels, seed=settings.seed, hidden=hidden, watch=watch)
     blend = torch.lerp(pixels.float(), filled.pixels.float(), alpha).round().to(torch.uint8)
     about_mask = [line for line in filled.warnings if "--invert" not in line]  # the mask is ours
     removed = Removed(found, hole, blend, [*original.warnings, *said, *about_mask])

@@ -27,8 +27,20 @@ LAYERS = [  # a module may import from its own layer and from those above it in 
     {"restorers", "training", "zoo"},
     {"metrics"},
     {"studies", "evaluation"},
-    {"reports", "web"},
-    {"display", "catalogue", "testing", "model", "commands", "latents", "anomaly", "removal", "cli", "torchmetrics"},
+    {"reports"},
+    {
+        "display",
+        "catalogue",
+        "testing",
+        "model",
+        "commands",
+        "latents",
+        "anomaly",
+        "removal",
+        "web",
+        "cli",
+        "torchmetrics",
+    },
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 APART = [{"tasks", "networks"}, {"networks", "features"}, {"samplers", "tasks"}]

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import sfumato
-from sfumato.cli import latent, measures, models, studies
+from sfumato.cli import latent, measures, models, packaged, studies
 
 app = typer.Typer(
     help="Which generative model should I use on my images, and can I trust the answer?",
@@ -47,6 +47,7 @@ for command in (
     models.sample,
     models.restore,
     models.remove,
+    models.web,
     measures.evaluate,
     measures.explain,
     measures.stats,
@@ -58,6 +59,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(latent.app, name="latent")
+app.add_typer(packaged.app, name="models")
 
 
 LONGEST = 200  # characters of a value that a message repeats

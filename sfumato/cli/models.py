@@ -143,6 +143,29 @@ def restore(
     )
 
 
+def web(
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="The folder of a run to offer beside the packaged models; may be repeated."),
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the page is, on this machine alone.")] = 7860,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in the browser.")] = True,
+    device: Device = "auto",
+) -> None:
+    """Open a page on which pictures are filled, cleaned, continued and enlarged; only this machine can reach it.
+
+    Example: sfumato web --model runs/filler
+    """
+    from sfumato import display
+    from sfumato.training.run import skeleton
+    from sfumato.web.page import serve
+
+    for folder in model or []:
+        skeleton(folder)  # says now what is wrong with it
+    display.say(f"http://127.0.0.1:{port} (Ctrl-C ends it)")
+    serve(model or [], port, device, browser)
+
+
 def remove(
     picture: Annotated[Path, typer.Argument(help="A photograph, or a folder of them.")],
     what: Annotated[str, typer.Option(help="people (see `sfumato kinds segmenter`).")] = "people",

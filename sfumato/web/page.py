@@ -1,0 +1,123 @@
+"""The page itself: a picture, what is wanted of it, a button to start and one to stop, and the answer beside the question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sfumato import zoo
+from sfumato.errors import CapabilityError, SfumatoError
+from sfumato.web.work import Request, What, Work, painted_over, shown
+
+LARGEST_FILE = "64mb"
+WAITING = 8  # requests in the queue; the next one is told to come back
+BEST = "the best that comes with sfumato"
+WANTS: dict[str, What] = {
+    "Fill what I paint": "fill",
+    "Remove people, or what I paint": "remove",
+    "Continue beyond the border": "continue",
+    "Enlarge": "enlarge",
+}
+CLASSICAL = ("telea", "navier_stokes", "biharmonic", "bicubic", "nearest")
+STYLE = ".sfumato-note textarea {font-family: inherit}"
+
+
+def gradio() -> Any:
+    """The library that draws the page.
+
+    Raises: CapabilityError: it is not installed.
+    """
+    try:
+        import gradio
+    except ImportError:
+        raise CapabilityError("the web page needs gradio; pip install 'sfumato[web]'") from None
+    return gradio
+
+
+def page(runs: Sequence[Path] = (), device: str = "auto") -> Any:
+    """The page as a gradio Blocks; `runs` are folders of trained models that it offers beside those of the package."""
+    gr = gradio()
+    models = {BEST: None, **{name: name for name in zoo.names()}, **{name: name for name in CLASSICAL}}
+    models |= {run.name: str(run) for run in runs}
+
+    def look(file: str | None) -> Any:
+        if file is None:
+            return None, ""
+        try:
+            return shown(Path(file)), ""
+        except SfumatoError as error:
+            return None, _nameless(str(error), file)
+
+    def restore(
+        file: str | None, editor: Any, want: str, model: str, border: float, scale: float, seed: float
+    ) -> Iterator[Any]:
+        if file is None:
+            yield None, None, "choose a picture first"
+            return
+        request = Request(
+            Path(file), WANTS[want], models[model], painted_over(editor), int(border), int(scale), int(seed), device
+        )
+        work = Work(request)
+        try:
+            for state in work.follow():
+                parts = f": part {state.done} of {state.of}" if state.of else ""
+                yield gr.skip(), gr.skip(), f"at work{parts}"
+            if work.out is None:
+                yield None, None, _nameless(work.failed, file)
+            else:
+                before, after = shown(Path(file)), shown(work.out)
+                pair = before if before.size == after.size else after, after
+                yield pair, str(work.out), "\n".join(_nameless(line, file) for line in work.said)
+        finally:
+            work.forget()
+
+    with gr.Blocks(title="sfumato", analytics_enabled=False, delete_cache=(3600, 3600)) as made:
+        gr.Markdown("# sfumato\nFill, clean, continue or enlarge a picture. Everything happens on this machine. "
+                    "What is made is a plausible guess, never evidence of what was there.")  # fmt: skip
+        with gr.Row():
+            with gr.Column():
+                file = gr.File(label="Picture", file_types=["image"], type="filepath")
+                editor = gr.ImageEditor(
+                    label="Paint over what is to be made", type="numpy", sources=(), transforms=(),
+                    brush=gr.Brush(default_size=24, colors=["#ff3b30"], color_mode="fixed"), layers=False,
+                )  # fmt: skip
+                want = gr.Radio(list(WANTS), value="Fill what I paint", label="What is wanted")
+                with gr.Accordion("Settings", open=False):
+                    model = gr.Dropdown(list(models), value=BEST, label="Model")
+                    border = gr.Number(64, label="Border, pixels", precision=0, minimum=1, maximum=2000)
+                    scale = gr.Radio([2, 4], value=2, label="Enlarge how many times")
+                    seed = gr.Number(0, label="Seed: another one gives another answer", precision=0)
+                with gr.Row():
+                    start = gr.Button("Restore", variant="primary")
+                    stop = gr.Button("Stop")
+            with gr.Column():
+                slider = gr.ImageSlider(label="Before and after", type="pil", interactive=False)
+                result = gr.File(label="The restored picture, at full size", interactive=False)
+                note = gr.Textbox(label="What to know of it", lines=4, interactive=False, elem_classes="sfumato-note")
+        file.change(look, file, [editor, note], api_name="look")
+        inputs = [file, editor, want, model, border, scale, seed]
+        running = start.click(restore, inputs, [slider, result, note], api_name="restore", concurrency_limit=1)
+        stop.click(lambda: "stopped", None, note, cancels=[running], api_name="stop")
+    return made.queue(max_size=WAITING)
+
+
+def serve(runs: Sequence[Path], port: int, device: str, open_browser: bool) -> None:
+    """Show the page to this machine alone, until Ctrl-C.
+
+    Raises: CapabilityError: gradio is not installed, or the port is taken.
+    """
+    gr = gradio()
+    look = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # nothing from other servers
+    try:
+        page(runs, device).launch(
+            server_name="127.0.0.1", server_port=port, max_file_size=LARGEST_FILE, share=False, inbrowser=open_browser,
+            theme=look, css=STYLE, quiet=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise CapabilityError(f"cannot listen at port {port} ({error}); choose another with --port") from None
+
+
+def _nameless(line: str, file: str) -> str:
+    """A message without the place where an upload lies."""
+    return line.replace(str(Path(file)), Path(file).name)

@@ -1,0 +1,163 @@
+"""The page: what is painted becomes a mask of the file's own size, work says how far it is and stops."""
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfumato.web.page import LARGEST_FILE
+from sfumato.web.work import Request, Stopped, Work, painted_over, shown
+
+from .cases import call, picture, pixels, refused
+
+
+def last(work: Work) -> Work:
+    *_, end = work.follow(0.01)
+    return end
+
+
+def painted(rows: int = 30, columns: int = 40) -> np.ndarray:
+    over = np.zeros((rows, columns), np.uint8)
+    over[10:15, 20:30] = 200
+    return over
+
+
+@pytest.fixture()
+def photo(tmp_path: Path) -> Path:
+    return picture(tmp_path / "a photo.png", 80, 60)
+
+
+def test_what_is_painted_is_made_at_the_size_of_the_file(photo: Path) -> None:
+    work = last(Work(Request(photo, "fill", "telea", painted())))
+    assert not work.failed and work.out is not None and work.out.name == "a photo-fill.png"
+    changed = (pixels(work.out) != pixels(photo)).any(2)
+    assert changed[20:30, 40:60].mean() > 0.9 and not np.delete(changed, range(20, 30), 0).any()
+    folder = work.out.parent
+    work.forget()
+    assert not folder.exists()
+
+
+def test_each_wish_is_answered(photo: Path) -> None:
+    sizes = {}
+    for what, more in (("continue", {"border": 7, "model": "telea"}), ("enlarge", {"scale": 4, "model": "bicubic"})):
+        work = last(Work(Request(photo, what, **more)))  # type: ignore[arg-type]
+        assert work.out is not None, work.failed
+        sizes[what] = pixels(work.out).shape[1::-1]
+        work.forget()
+    assert sizes == {"continue": (94, 74), "enlarge": (320, 240)}
+    work = last(Work(Request(photo, "remove", "telea", painted())))
+    assert any("1 region removed" in line for line in work.said) and any("guess" in line for line in work.said)
+
+
+@pytest.mark.parametrize(
+    ("what", "more", "words"),
+    [
+        ("fill", {}, "paint over what is to be made"),
+        ("fill", {"painted": np.zeros((30, 40), np.uint8)}, "paint over"),
+        ("fill", {"painted": painted(), "model": "bicubic"}, "cannot undo"),
+        ("continue", {"border": 0, "model": "telea"}, "one number above 0"),
+        ("enlarge", {"scale": 10**6, "model": "bicubic"}, "more than"),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_told(photo: Path, what: Any, more: Any, words: str) -> None:
+    work = last(Work(Request(photo, what, **more)))
+    assert work.out is None and words in work.failed
+
+
+def test_no_picture_is_told(tmp_path: Path) -> None:
+    (tmp_path / "no.png").write_bytes(b"<script>")
+    work = last(Work(Request(tmp_path / "no.png", "fill", "telea", painted())))
+    assert work.out is None and "no.png" in work.failed
+
+
+def test_work_that_nobody_follows_stops_after_the_part_at_hand(photo: Path) -> None:
+    work = Work(Request(photo, "fill", "telea", painted()))
+    following = work.follow(0.01)
+    next(following)
+    following.close()
+    with pytest.raises(Stopped):
+        work._watch(1, 2)
+    assert (work.done, work.of) == (1, 2)
+
+
+def test_layers_of_the_editor() -> None:
+    layer = np.zeros((4, 5, 4), np.uint8)
+    layer[1, 2, 3] = 9
+    other = np.roll(layer, 1, 1)
+    both = painted_over({"background": None, "layers": [layer, other]})
+    assert both is not None and both.shape == (4, 5) and int((both > 0).sum()) == 2
+    assert painted_over(None) is None and painted_over({"layers": []}) is None
+
+
+def test_a_large_picture_is_shown_smaller(tmp_path: Path) -> None:
+    Image.new("RGB", (3000, 1000)).save(tmp_path / "large.png")
+    assert shown(tmp_path / "large.png").size == (1200, 400)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The command in a process of its own, as people run it."""
+    if find_spec("gradio") is None:
+        pytest.skip("gradio is missing")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "sfumato", "web", "--no-browser", "--port", str(port), "--device", "cpu"]
+    served = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    where = f"http://127.0.0.1:{port}"
+    for _ in range(600):
+        with suppress(OSError), urllib.request.urlopen(where, timeout=5):
+            break
+        assert served.poll() is None, "it ended"
+        time.sleep(0.2)
+    yield where
+    served.terminate()
+    served.wait()
+
+
+def test_the_page_is_served_and_asks_no_other_server(address: str) -> None:
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        text = answer.read().decode()
+    assert "sfumato" in text and "Paint over what is to be made" in text
+    assert "fonts.googleapis" not in text and '<script src="http' not in text
+
+
+def test_a_file_beyond_the_limit_is_refused(address: str) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    parts = head + bytes(int(LARGEST_FILE.removesuffix("mb")) * 2**20 + 5000) + b"\r\n--x--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    request = urllib.request.Request(f"{address}/gradio_api/upload", parts, headers)
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        urllib.request.urlopen(request, timeout=30)
+    assert refusal.value.code == 413
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_picture_is_restored_through_the_page(address: str, photo: Path) -> None:
+    client = pytest.importorskip("gradio_client")
+    small = picture(photo.with_name("s.png"), 12, 8)
+    layer = np.zeros((8, 12, 4), np.uint8)
+    layer[2:4, 3:6] = 255
+    Image.fromarray(layer).save(photo.with_name("layer.png"))
+    asked = client.Client(address, verbose=False)
+    editor = {"background": None, "layers": [client.handle_file(photo.with_name("layer.png"))], "composite": None}
+    want, model = "Fill what I paint", "telea"
+    made = asked.predict(client.handle_file(small), editor, want, model, 4, 2, 0, api_name="/restore")
+    assert (pixels(Path(made[1]))[4:] == pixels(small)[4:]).all() and not made[2]
+    nothing = asked.predict(None, editor, want, model, 4, 2, 0, api_name="/restore")
+    assert nothing[2] == "choose a picture first"
+
+
+def test_the_command_refuses_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(capsys, "web", "--model", tmp_path, "--no-browser", words="is not a run")
+    assert call("web", "--help") == 0
