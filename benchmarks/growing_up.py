@@ -1,19 +1,20 @@
 """Paper 002's headline: how many images and operations until an error in holes is reached, grown or whole from scratch.
 
-    python -m benchmarks.growing_up scenes64.npz [SEEDS]
+    python -m benchmarks.growing_up scenes64.npz                                             the beginning: an error of 32
+    python -m benchmarks.growing_up scenes64.npz --name growing-up-long --target 20 --images 640000 --times 1 --seeds 1 \\
+        --shares 0.1 0.1 0.8                                                                 thousands of steps
 
 16 x 16 photographs of scenes, paper 000's boxes as holes. Each training goes on until the mean absolute error in the holes of
-512 validation images, smoothed over five looks, is below TARGET levels of 255; what is not there after ten times the
+512 validation images, smoothed over five looks, is below the target in levels of 255; what is not there after `times` the
 budget of the grown one is reported as "> x". Operations count every level and both networks. Writes
-docs/results/growing-up-target.csv and
-draws docs/images/growing-up.png.
+docs/results/NAME-target.csv with every look, and draws docs/images/NAME.png.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import statistics
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from sfumato.training.run import make_family, run_spec
 from sfumato.training.trainer import Trainer
 
 DOCS = Path(__file__).parents[1] / "docs"
-TARGET, IMAGES, BATCH, LOOKS = 32.0, 192_000, 128, 5
+BATCH, LOOKS = 128, 5
 ROWS: dict[str, dict[str, Any]] = {
     "grown, frozen": {},
     "grown, not frozen": {"freeze": []},
@@ -72,18 +73,30 @@ def until(
     return False, path
 
 
-def main(path: str, seeds: int = 3) -> None:
+def main() -> None:
     """Print a table, write it, and draw the curves."""
-    data = Npz(Npz.Config(path=Path(path), shrink=4)).load()
+    options = argparse.ArgumentParser()
+    options.add_argument("path", type=Path)
+    for name, kind, default in (("name", str, "growing-up"), ("target", float, 32.0), ("images", int, 192_000)):
+        options.add_argument(f"--{name}", type=kind, default=default)
+    for name, default in (("times", 10), ("seeds", 3)):
+        options.add_argument(f"--{name}", type=int, default=default)
+    options.add_argument("--shares", type=float, nargs="*", default=[])
+    options.add_argument("--rows", nargs="*", default=list(ROWS))
+    asked = options.parse_args()
+    data = Npz(Npz.Config(path=asked.path, shrink=4)).load()
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained", sharey=True)
     rows, colours = [], dict(zip(ROWS, ("#8a3324", "#c8963e", "black"), strict=True))
-    print("| to an error of " + f"{TARGET:g} | images | operations |\n|---|---|---|")
-    for name, settings in ROWS.items():
-        for seed in range(seeds):
-            limit = IMAGES if settings.get("grow", True) else 10 * IMAGES
-            reached, looks = until(settings, seed, data, TARGET, limit)
+    print("| to an error of " + f"{asked.target:g} | images | operations |\n|---|---|---|")
+    for name in asked.rows:
+        settings = ROWS[name]
+        for seed in range(asked.seeds):
+            grown = settings.get("grow", True)
+            more = {"shares": asked.shares} if grown and asked.shares else {}
+            limit = asked.images if grown else asked.times * asked.images
+            reached, looks = until({**settings, **more}, seed, data, asked.target, limit)
             images, flops, error = looks[-1]
-            rows.append([name, seed, reached, images, flops, error])
+            rows += [[name, seed, reached, *look] for look in looks]
             sign = "" if reached else "> "
             print(
                 f"| {name}, seed {seed} | {sign}{images:,} | {sign}{flops:.3g} ({error:.1f} at the end) |", flush=True
@@ -97,14 +110,14 @@ def main(path: str, seeds: int = 3) -> None:
                     label=name if seed == 0 else None,
                 )
     for axis, what in zip(axes, ("images", "operations"), strict=True):
-        axis.axhline(TARGET, color="0.6", lw=0.8)
+        axis.axhline(asked.target, color="0.6", lw=0.8)
         axis.set(xlabel=what, xscale="log")
-    axes[0].set(ylabel="error in holes, levels of 255", ylim=(TARGET - 6, TARGET + 30))
+    axes[0].set(ylabel="error in holes, levels of 255", ylim=(asked.target - 6, asked.target + 30))
     axes[1].legend(frameon=False)
-    figure.savefig(DOCS / "images" / "growing-up.png", dpi=120)
-    with (DOCS / "results" / "growing-up-target.csv").open("w", newline="") as file:
+    figure.savefig(DOCS / "images" / f"{asked.name}.png", dpi=120)
+    with (DOCS / "results" / f"{asked.name}-target.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["run", "seed", "reached", "images", "flops", "error"], *rows])
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    main()

@@ -77,7 +77,7 @@ def page(runs: Sequence[Path] = (), device: str = "auto") -> Any:
                     "What is made is a plausible guess, never evidence of what was there.")  # fmt: skip
         with gr.Row():
             with gr.Column():
-                file = gr.File(label="Picture", file_types=["image"], type="filepath")
+                file = gr.File(label="Picture", file_types=["image"], type="filepath", height=110)
                 editor = gr.ImageEditor(
                     label="Paint over what is to be made", type="numpy", sources=(), transforms=(),
                     brush=gr.Brush(default_size=24, colors=["#ff3b30"], color_mode="fixed"), layers=False,
@@ -93,7 +93,7 @@ def page(runs: Sequence[Path] = (), device: str = "auto") -> Any:
                     stop = gr.Button("Stop")
             with gr.Column():
                 slider = gr.ImageSlider(label="Before and after", type="pil", interactive=False)
-                result = gr.File(label="The restored picture, at full size", interactive=False)
+                result = gr.File(label="The restored picture, at full size", interactive=False, height=90)
                 note = gr.Textbox(label="What to know of it", lines=4, interactive=False, elem_classes="sfumato-note")
         file.change(look, file, [editor, note], api_name="look")
         inputs = [file, editor, want, model, border, scale, seed]
