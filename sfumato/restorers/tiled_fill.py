@@ -1,8 +1,9 @@
 """Tiled filling: holes in a picture of any size, filled by a model that knows one small size.
 
 Around each hole a part of the picture is cut out, made as small as the model's images and filled there: the model sees what
-surrounds the hole. What the small size cannot hold, the fine structure, comes from the picture: each tile of the fill takes it
-from the known place that looks most alike at the small size (contextual residuals). Known pixels keep their bytes.
+surrounds the hole. A fill that is smoother than its surroundings is made of patches of these (`texture`). The fine structure,
+which the small size cannot hold, comes from the picture, too: each tile of the fill takes it from the known place that looks
+most alike at the small size (contextual residuals). Known pixels keep their bytes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sfumato.errors import CapabilityError
 from sfumato.images import PEAK, Size
 from sfumato.maths.push_pull import push_pull
 from sfumato.maths.regions import Box, Region, regions
+from sfumato.restorers.texture import textured
 
 CONTEXT = 2.0  # a part is so many times as long as its hole
 GROUPING = 16  # pixels; holes nearer than this are filled together
@@ -95,13 +97,13 @@ def _filled(pixels: Part, unknown: Bool[Tensor, "h w"], size: Size, answer: Answ
     small, share = _shrunk(x, known, size)
     gone = share[0, 0] < 0.999
     coarse = answer(small.round().clamp(0, PEAK).to(torch.uint8)[0], gone, number).float()[None]
-    whole = torch.where(gone, coarse, small)
+    whole = textured(torch.where(gone, coarse, small), gone)
     fill = _enlarged(whole, x)
     rim = F.max_pool2d(gone.float()[None, None], 2 * RING + 1, stride=1, padding=RING)
     near = known * F.interpolate(rim, x.shape[2:], mode="nearest")
     detail = (x - fill) * known
     fill = fill + torch.where(known > 0, 0.0, push_pull((x - fill) * near, near))
-    fill = fill + _transferred(detail, coarse, gone, known)
+    fill = fill + _transferred(detail, whole, gone, known)
     return fill.round().clamp(0, PEAK).to(torch.uint8)[0]
 
 
