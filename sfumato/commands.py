@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.markup import escape
 
 from sfumato import config as settings
 from sfumato import display, zoo
@@ -210,8 +209,8 @@ def remove(
     for path, own, target in work:
         beside = target.with_name(f"{target.stem}-preview.png") if preview else None
         try:
-            with display.errors.status(f"looking at {escape(path.name)}"):
-                removed = take_out(path, target, by or own or path, answerer, how, beside)
+            with display.working(f"looking at {path.name}") as watch:
+                removed = take_out(path, target, by or own or path, answerer, how, beside, watch)
         except (DataError, ShapeError) as error:
             if not many:
                 raise

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,10 +26,9 @@ from sfumato import config as settings
 from sfumato.config import Strict
 from sfumato.data.base import Dataset, DataSpec, SourceConfig, source_of
 from sfumato.data.memory import in_memory, record
-from sfumato.data.npz import channels_first
 from sfumato.errors import ConfigError, DataError, Interrupted
 from sfumato.families.base import Family
-from sfumato.images import PEAK, Pixels
+from sfumato.images import Pixels
 from sfumato.restorers.border import Border
 from sfumato.restorers.picture import restore_picture
 from sfumato.studies.evaluate import evaluate_run
@@ -124,7 +122,7 @@ class Model:
         Raises: DataError, ShapeError: picture or mask cannot be used. CapabilityError: it was not trained for this.
         """
         made = restore_picture(
-            _pixels(picture), self.run, mask=_grey(mask), scale=scale, border=border, invert=invert, seed=seed,
+            picture, self.run, mask=mask, scale=scale, border=border, invert=invert, seed=seed,
             restorer=restorer, watch=watch,
         )  # fmt: skip
         for line in made.warnings:
@@ -162,22 +160,24 @@ class Model:
 
         With `half` the weights are written in half precision, half as large.
 
-        Raises: ConfigError: the folder is not empty. DataError: no space or no permission.
+        Raises: ConfigError: the folder is not empty. DataError: no space or no permission. WeightsError: a weight is beyond
+        what half precision can hold.
         """
-        folder = Path(folder)
+        folder, state = Path(folder), deployed_state(self.family)  # of this average
+        state = halved(state) if half else state
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(f"{folder} is there already; choose another folder")
         temporary = folder.with_name(f".{folder.name}.tmp")
         try:
             shutil.copytree(self.folder, temporary)
-            state = deployed_state(self.family)  # of this average
-            save_tensors(halved(state) if half else state, temporary / "model.safetensors")
+            save_tensors(state, temporary / "model.safetensors")
             if folder.is_dir():
                 folder.rmdir()
             temporary.rename(folder)
         except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
             raise DataError(f"cannot write {folder}: {error}; free some space or choose another folder") from None
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
         self.folder = folder
         return self
 
@@ -307,19 +307,3 @@ def dataset(data: Any) -> tuple[Any, Dataset | None]:
             )
         data = in_memory(images, labels)
     return record(data), data
-
-
-def _pixels(picture: Path | str | Array) -> Any:
-    if isinstance(picture, Path | str):
-        return picture
-    array = picture.cpu().numpy() if isinstance(picture, Tensor) else np.asarray(picture)
-    return channels_first(array[None], "the picture")[0]
-
-
-def _grey(mask: Path | str | Array | None) -> Any:
-    if mask is None or isinstance(mask, Path | str):
-        return mask
-    array = torch.as_tensor(mask).cpu()
-    if array.dtype == torch.bool:
-        array = (array * PEAK).to(torch.uint8)
-    return _pixels(array)[0]

@@ -27,12 +27,13 @@ from sfumato.maths.regions import box_of, regions
 from sfumato.restorers.answerer import Choice, chosen
 from sfumato.restorers.original import read_original, write_restored
 from sfumato.restorers.picture import read_mask, restore_picture
-from sfumato.restorers.tiled_fill import Watch
+from sfumato.restorers.tiled_fill import Watch, unwatched
 from sfumato.segmenters.base import Segmenter
 
 MOST = 900_000  # characters of a text that PNG readers take
 GUESS = "what is in the filled place now is a guess; it is not what was behind"
 Hole = Bool[Tensor, "H W"]
+Levels = UInt8[Tensor, "H W"]
 
 
 class Settings(Strict):
@@ -87,13 +88,13 @@ class Removed:
 def remove(
     picture: Path,
     out: Path,
-    what: Segmenter | Path,
+    what: Segmenter | Path | Levels,
     model: Choice,
     settings: Settings,
     preview: Path | None = None,
-    watch: Watch = lambda done, of: None,
+    watch: Watch = unwatched,
 ) -> Removed | None:
-    """Write the picture without what a segmenter finds or a mask file shows; None, and nothing written, where there is nothing.
+    """Write the picture without what a segmenter finds or a mask (a file, or levels) shows; None, and no file, for nothing.
 
     Mode, depth, transparency, profile and EXIF are kept, and every pixel outside the hole. A PNG holds mask and settings.
 
@@ -123,7 +124,7 @@ def remove(
     removed = Removed(found, hole, blend, [*original.warnings, *said, *about_mask])
     about = {
         "sfumato": sfumato.__version__,
-        "what": what.config.model_dump(mode="json") if isinstance(what, Segmenter) else what.name,
+        "what": _named(what),
         "model": answerer.called,
         **settings.model_dump(mode="json", exclude={"device"}),
         "dilate": dilate,
@@ -138,6 +139,12 @@ def remove(
     if preview is not None:
         write_atomic(preview, panels(pixels, removed))
     return removed
+
+
+def _named(what: Segmenter | Path | Levels) -> Any:
+    if isinstance(what, Segmenter):
+        return what.config.model_dump(mode="json")
+    return what.name if isinstance(what, Path) else "a mask"
 
 
 def grown(mask: Hole, by: int) -> Hole:

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 import sfumato
-from sfumato.errors import CapabilityError, ConfigError, ShapeError
+from sfumato.errors import CapabilityError, ConfigError, DataError, ShapeError
 from sfumato.maths.regions import Box, Region, regions
 from sfumato.model import Model
 from sfumato.restorers.border import bordered, sides
@@ -204,3 +204,46 @@ def test_border_on_the_command_line(tmp_path: Path, capsys: Capsys) -> None:
     for wrong in ("wide", "1,2", "-3", "0"):
         refused(capsys, "restore", tmp_path / "p.png", "--border", wrong, "--model", "telea", words="border")
     refused(capsys, "restore", tmp_path / "p.png", "--border", 3, "--scale", 2, "--model", "telea", words="give one of")
+
+
+def test_what_is_hidden_tells_nothing_and_is_not_made(filler: Model) -> None:
+    """A small cut-out: its surroundings mean nothing, but only the hole is made; enlarged, no dark rim shines into it."""
+    x, hidden = noise(3, 90, 90), torch.ones(90, 90, dtype=torch.uint8)
+    hidden[30:60, 30:60] = 0
+    hole = torch.zeros(90, 90, dtype=torch.uint8)
+    hole[40:46, 40:46] = 255
+    made = restore_picture(x, filler.run, mask=hole, hidden=hidden)
+    assert torch.equal(made.pixels[:, hole == 0], x[:, hole == 0])
+    white = torch.where(hidden == 0, 255, 0).to(torch.uint8).expand(3, -1, -1).contiguous()
+    large = restore_picture(white, "bicubic", scale=2, hidden=hidden).pixels
+    assert int(large[:, 60:120, 60:120].min()) >= 250
+
+
+def test_arrays_of_any_order_are_taken(filler: Model) -> None:
+    x = noise(3, 30, 40)
+    hole = np.zeros((30, 40), bool)
+    hole[3:9, 5:11] = True
+    first = restore_picture(x, "telea", mask=hole).pixels
+    assert torch.equal(restore_picture(x.permute(1, 2, 0).numpy(), "telea", mask=torch.from_numpy(hole)).pixels, first)
+    assert restore_picture(x, "telea", border=np.int64(2)).pixels.shape == (3, 34, 44)
+
+
+def test_a_hole_too_large_for_the_memory_is_refused(filler: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sfumato.restorers.tiled_fill.free_memory", lambda: 1000)
+    hole = torch.zeros(60, 60, dtype=torch.uint8)
+    hole[20:40, 20:40] = 255
+    with pytest.raises(DataError, match=r"a hole of 20 x 20 needs 0\.0 GiB, more than the memory here"):
+        filler.restore(noise(3, 60, 60), mask=hole)
+
+
+def test_one_picture_that_cannot_be_filled_does_not_end_a_folder(filler: Model, tmp_path: Path, capsys: Capsys) -> None:
+    for folder in ("in", "masks"):
+        (tmp_path / folder).mkdir()
+    for name, filled in (("a", 59), ("b", 20)):
+        Image.fromarray(noise(60, 60, 3).numpy()).save(tmp_path / "in" / f"{name}.png")
+        levels = np.zeros((60, 60), np.uint8)
+        levels[1:filled, 1:filled] = 255
+        Image.fromarray(levels).save(tmp_path / "masks" / f"{name}.png")
+    command = ["restore", tmp_path / "in", "--mask", tmp_path / "masks", "--model", filler.folder]
+    refused(capsys, *command, "--out", tmp_path / "out", words="1 picture of 2 could not be restored")
+    assert (tmp_path / "out" / "b.png").is_file()

@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -16,14 +17,18 @@ import pytest
 from PIL import Image
 
 from sfumato.web.page import LARGEST_FILE
-from sfumato.web.work import Request, Stopped, Work, painted_over, shown
+from sfumato.web.work import ONE, Request, Work, beside, painted_over, shown
 
 from .cases import call, picture, pixels, refused
 
 
-def last(work: Work) -> Work:
-    *_, end = work.follow(0.01)
+def last_of(following: Iterator[Work]) -> Work:
+    *_, end = following
     return end
+
+
+def last(work: Work) -> Work:
+    return last_of(work.follow(0.01))
 
 
 def painted(rows: int = 30, columns: int = 40) -> np.ndarray:
@@ -81,13 +86,64 @@ def test_no_picture_is_told(tmp_path: Path) -> None:
 
 
 def test_work_that_nobody_follows_stops_after_the_part_at_hand(photo: Path) -> None:
+    """The thread ends, nothing is kept, and the next one has its turn."""
+    gate = threading.Event()
     work = Work(Request(photo, "fill", "telea", painted()))
+    work._made = lambda: (gate.wait(10), work._watch(1, 2), work._folder / "never.png")[2]  # type: ignore[method-assign]
     following = work.follow(0.01)
     next(following)
     following.close()
-    with pytest.raises(Stopped):
-        work._watch(1, 2)
-    assert (work.done, work.of) == (1, 2)
+    work.forget()
+    gate.set()
+    assert work._thread is not None
+    work._thread.join(10)
+    assert work.failed == "stopped" and work.out is None and not work._folder.exists() and not ONE.locked()
+
+
+def test_one_at_a_time(photo: Path) -> None:
+    with ONE:
+        waiting = Work(Request(photo, "enlarge", "bicubic"))
+        following = waiting.follow(0.01)
+        next(following)
+        assert waiting.out is None
+    assert last_of(following).out is not None
+
+
+def test_a_fault_of_ours_is_told_too(photo: Path) -> None:
+    work = Work(Request(photo, "enlarge", "bicubic"))
+
+    def broken() -> Path:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    work._made = broken  # type: ignore[method-assign]
+    assert "could not be done (RuntimeError)" in last(work).failed
+
+
+@pytest.mark.parametrize("turned", [3, 6])
+def test_a_photograph_of_a_telephone_is_painted_as_it_is_shown(tmp_path: Path, turned: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    levels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(levels).save(tmp_path / "p.png", exif=exif)
+    seen = shown(tmp_path / "p.png")
+    over = np.zeros(seen.size[::-1], np.uint8)
+    over[5:15, 10:30] = 1
+    work = last(Work(Request(tmp_path / "p.png", "fill", "telea", over)))
+    assert work.out is not None, work.failed
+    changed = (np.asarray(shown(work.out)) != np.asarray(seen)).any(2)
+    assert changed[over > 0].mean() > 0.9 and not changed[over == 0].any()
+
+
+def test_sixteen_bits_are_shown_as_they_are(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 3000, np.uint16)).save(tmp_path / "deep.png")
+    assert np.asarray(shown(tmp_path / "deep.png")).mean() == 12
+
+
+def test_before_is_laid_beside_after() -> None:
+    before = Image.new("RGB", (4, 2), "red")
+    assert beside(before, Image.new("RGB", (8, 4)), False).getpixel((0, 0)) == (255, 0, 0)
+    grown = beside(before, Image.new("RGB", (8, 4)), True)
+    assert grown.getpixel((0, 0)) == (128, 128, 128) and grown.getpixel((4, 2)) == (255, 0, 0)
 
 
 def test_layers_of_the_editor() -> None:
@@ -153,7 +209,8 @@ def test_a_picture_is_restored_through_the_page(address: str, photo: Path) -> No
     editor = {"background": None, "layers": [client.handle_file(photo.with_name("layer.png"))], "composite": None}
     want, model = "Fill what I paint", "telea"
     made = asked.predict(client.handle_file(small), editor, want, model, 4, 2, 0, api_name="/restore")
-    assert (pixels(Path(made[1]))[4:] == pixels(small)[4:]).all() and not made[2]
+    changed = (pixels(Path(made[1])) != pixels(small)).any(2)
+    assert changed[2:4, 3:6].all() and changed.sum() == 6 and not made[2]
     nothing = asked.predict(None, editor, want, model, 4, 2, 0, api_name="/restore")
     assert nothing[2] == "choose a picture first"
 

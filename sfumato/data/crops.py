@@ -83,7 +83,9 @@ class Crops(Source):
                 )
             # Without this the first n images would all show one photograph.
             splits[part] = Split(torch.from_numpy(np.concatenate(squares))[shuffled(n, f"crops {part}")])
-        trained = [picture.path.name for picture in seen.pictures if picture.part == "train"]
+        trained = [
+            one.path.relative_to(folder) for one in seen.pictures if one.part == "train" and len(found[one.path])
+        ]
         return Dataset(
             seen.path.resolve().name or "crops",
             splits["train"],
@@ -93,19 +95,25 @@ class Crops(Source):
         )
 
 
-def licences(table: Path, names: Sequence[str]) -> Iterator[str]:
+def licences(table: Path, files: Sequence[Path]) -> Iterator[str]:
     """What a table says of these files: licence, author and whatever else stands there; nothing where there is no table.
 
-    Raises: DataError: a table that does not name one of them.
+    Files are named by their path in the folder, or by their name alone.
+
+    Raises: DataError: a table that is no text in UTF-8, or does not name one of them.
     """
     if not table.is_file():
         return
-    rows = [line.split("\t") for line in table.read_text().splitlines()[1:]]
+    try:
+        rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()[1:]]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{table} is no text in UTF-8 ({error.reason}); save it as such") from None
     said = {name: ", ".join(filter(None, rest)) for name, *rest in rows}
-    for name in names:
-        if name not in said:
-            raise DataError(f"{table} says nothing of {name}; add a line for it, or remove the table")
-        yield f"{name}: {said[name]}"
+    for path in files:
+        known = said.get(path.as_posix(), said.get(path.name))
+        if known is None:
+            raise DataError(f"{table} says nothing of {path.as_posix()}; add a line for it, or remove the table")
+        yield f"{path.name}: {known}"
 
 
 def crops(name: str, photograph: Image.Image, n: int, size: int) -> UInt8[np.ndarray, "n 3 size size"]:
@@ -114,7 +122,7 @@ def crops(name: str, photograph: Image.Image, n: int, size: int) -> UInt8[np.nda
     A coarse scale has few places; what it cannot give, the finer ones add. Fewer, where fewer show anything.
     """
     found = [np.empty((0, 3, size, size), np.uint8)]
-    missing = n
+    missing, taken = n, dict[tuple[int, int], set[tuple[int, int]]]()
     for k, zoom in enumerate(ZOOMS):
         factor = min(1.0, size * zoom / min(photograph.size))  # never enlarged: that would add blur alone
         width, height = (round(side * factor) for side in photograph.size)
@@ -122,8 +130,13 @@ def crops(name: str, photograph: Image.Image, n: int, size: int) -> UInt8[np.nda
             continue
         level = from_pil(photograph.resize((width, height), Image.Resampling.LANCZOS), 3).numpy()
         places = np.argwhere(detail(level, size) >= LEAST)
+        before = taken.setdefault((width, height), set())  # two scales are one where a photograph is small
+        if before:
+            fresh = [place for place in places.tolist() if tuple(place) not in before]
+            places = np.array(fresh, dtype=np.int64).reshape(-1, 2)
         order = torch.randperm(len(places), generator=stream(0, "photos", name, size, k))
         rows, columns = places[order[: missing // (len(ZOOMS) - k)].numpy()].T
+        before |= set(zip(rows.tolist(), columns.tolist(), strict=True))
         windows = sliding_window_view(level, (size, size), axis=(1, 2))  # 3, places down, places across, size, size
         found.append(windows[:, rows, columns].swapaxes(0, 1))
         missing -= len(rows)
@@ -147,7 +160,8 @@ def detail(picture: UInt8[np.ndarray, "3 H W"], size: int) -> Float64[np.ndarray
     deviation = np.sqrt(squares * area - total * total) / (3 * area)
     quarters = (deviation[:-half, :-half], deviation[:-half, half:], deviation[half:, :-half], deviation[half:, half:])
     second: Float64[np.ndarray, "rows columns"] = np.partition(np.stack(quarters), 1, axis=0)[1]
-    return second
+    rows, columns = picture.shape[1] - size + 1, picture.shape[2] - size + 1
+    return second[:rows, :columns]  # an odd crop has a line more than its quarters
 
 
 def box_sums(values: Int64[np.ndarray, "H W"], side: int) -> Int64[np.ndarray, "rows columns"]:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 COARSE = 128  # cells along the longer side in which parts are told from one another
-LONG = 6.0  # a region so many times as long as it is thick is taken in pieces
+LONG = 5.0  # a region so many times as long as it is thick is taken in pieces
 
 
 class Box(NamedTuple):
@@ -64,8 +64,11 @@ class Region:
         Example:
             >>> frame = torch.ones(40, 40, dtype=torch.bool)
             >>> frame[4:36, 4:36] = False
-            >>> [tuple(part.box) for part in Region(Box(0, 0, 40, 40), frame).pieces(1, 4)]
-            [(0, 0, 20, 20), (0, 20, 20, 20), (20, 0, 20, 20), (20, 20, 20, 20)]
+            >>> pieces = list(Region(Box(0, 0, 40, 40), frame).pieces(1, 4))
+            >>> sum(int(piece.mask.sum()) for piece in pieces) == int(frame.sum())
+            True
+            >>> max(max(piece.box.rows, piece.box.columns) for piece in pieces) <= 20
+            True
         """
         longer = max(self.box.rows, self.box.columns)
         if longer <= max(LONG * self.thickness, least):

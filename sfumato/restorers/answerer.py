@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from sfumato import zoo
-from sfumato.errors import CapabilityError, ConfigError, WeightsError
+from sfumato.errors import CapabilityError, ConfigError, ShapeError, WeightsError
 from sfumato.images import to_float, to_uint8
 from sfumato.kinds import build, discover, find, parse
 from sfumato.restorers import fitting
@@ -30,6 +30,17 @@ class Answerer:
     restorer: Restorer
     run: Run | None = None
     said: tuple[str, ...] = ()
+    asked: bool = True
+    """Whether somebody named it; else another one may answer where it cannot."""
+
+    def instead(self, why: str) -> Answerer:
+        """Who answers where this one cannot fill.
+
+        Raises: ShapeError: it was asked for.
+        """
+        if self.asked:
+            raise ShapeError(f"{why}; enlarge it first, or use a classical restorer (telea, biharmonic ...)")
+        return Answerer(answerer_of(FILLS).restorer, None, (f"{why}; {FILLS} answers",))
 
     @property
     def called(self) -> str:
@@ -75,24 +86,34 @@ def chosen(
         return Answerer(model)
     if model is not None:
         return answerer_of(model, device, restorer)
+    if restorer is not None:
+        raise ConfigError(f"--restorer {restorer} says how a run restores; give --model the folder of one")
+    if not fills and scale is None:
+        raise CapabilityError(fitting.ASK)
+
+    def can(operator: Operator) -> bool:
+        return operator.hides if fills else operator.shrinks and getattr(operator, "scale", None) == scale
+
     for name in zoo.names():
         run = load(zoo.folder(name), device)
-        can = fitting.able(run, lambda operator: operator.hides if fills else getattr(operator, "scale", None) == scale)
-        if can:
-            return answerer_of(run, device, restorer)
+        if fitting.able(run, can):
+            return replace(answerer_of(run, device), asked=False)
     name = FILLS if fills else ENLARGES
-    found = answerer_of(name)
-    return Answerer(found.restorer, None, (f"no model that comes with sfumato can do this; {name} answers",))
+    return Answerer(
+        answerer_of(name).restorer, None, (f"no model that comes with sfumato can do this; {name} answers",)
+    )
 
 
 def answerer_of(model: str | Run, device: str = "auto", restorer: str | None = None) -> Answerer:
     """Who answers, from a run, from its folder, or from the name of a packaged model or of a classical restorer.
 
+    A folder of the name of a packaged model is meant.
+
     Raises: as `chosen`.
     """
     if isinstance(model, Run):
         return Answerer(_using(model, restorer), model)
-    folder = zoo.folder(model) if model in zoo.names() else Path(model)
+    folder = zoo.folder(model) if model in zoo.names() and not Path(model).is_dir() else Path(model)
     if folder.is_dir():
         run = load(folder, device)
         return Answerer(_using(run, restorer), run)

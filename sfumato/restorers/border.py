@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import torch.nn.functional as F
 from jaxtyping import Shaped
 from torch import Tensor
@@ -21,7 +23,7 @@ def sides(border: Border) -> tuple[int, int, int, int]:
         >>> sides(3), sides((0, 8, 0, 8))
         ((3, 3, 3, 3), (0, 8, 0, 8))
     """
-    four = (border,) * 4 if isinstance(border, int) else tuple(border)
+    four = (int(border),) * 4 if isinstance(border, Integral) else tuple(map(int, border))  # type: ignore[arg-type]
     if len(four) != 4 or min(four) < 0 or max(four) < 1:
         raise ShapeError(f"a border of {border} pixels: give one number above 0, or four: above, right, below, left")
     above, right, below, left = four

@@ -17,6 +17,7 @@ from sfumato.tasks.down_sampling import BlockMean
 from sfumato.training.run import Run
 
 Pixels = UInt8[Tensor, "C H W"]
+ASK = "give --mask (white = to be made), --border (pixels to be made around) or --scale (how many times larger)"
 
 
 def drawn(task: Task, run: Run) -> Operator:
@@ -67,11 +68,7 @@ def clearing(run: Run | None) -> tuple[Operator, float]:
     """
     known = [] if run is None else able(run, lambda operator: not operator.hides and not operator.shrinks)
     if not known:
-        trained = "" if run is None else f"; this model was trained for: {tasks(run)}"
-        raise CapabilityError(
-            "give --mask (white = to be made), --border (pixels to be made around) or --scale (how many times "
-            f"larger){trained}"
-        )
+        raise CapabilityError(ASK + ("" if run is None else f"; this model was trained for: {tasks(run)}"))
     task, operator = known[0]
     return operator, task.noise
 
@@ -122,11 +119,6 @@ def require_tiles(operator: Operator, pixels: Pixels, called: str) -> None:
         ) from None
 
 
-def require_room(pixels: Pixels, run: Run, called: str) -> None:
-    """Raises: ShapeError: a picture with a hole that is smaller than the images of the model that is to fill it."""
-    rows, columns = run.spec.size
-    if pixels.shape[1] < rows or pixels.shape[2] < columns:
-        raise ShapeError(
-            f"{called} is {pixels.shape[2]} x {pixels.shape[1]}, smaller than the {columns} x {rows} that this model fills; "
-            "enlarge it first, or use a classical restorer (telea, biharmonic ...)"
-        )
+def has_room(pixels: Pixels, run: Run) -> bool:
+    """Whether a picture is as large as the images of the model that is to fill its holes."""
+    return pixels.shape[1] >= run.spec.size[0] and pixels.shape[2] >= run.spec.size[1]

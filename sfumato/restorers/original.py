@@ -20,7 +20,7 @@ from torch import Tensor
 from sfumato.errors import DataError
 from sfumato.files import write_atomic
 from sfumato.images import ENDINGS, PEAK, from_pil, opened, opened_file, sixteen_bits, upright
-from sfumato.restorers.border import Border, bordered
+from sfumato.restorers.border import Border, sides
 
 SOLID = int(PEAK)
 ROWS = 256  # of a strip
@@ -59,11 +59,10 @@ class Original:
 
     def bordered(self, border: Border) -> Original:
         """The same with that much more around it, of which nothing is known."""
+        above, right, below, left = sides(border)
 
         def wider(levels: NDArray[Any]) -> NDArray[Any]:
-            layers = torch.from_numpy(levels.astype(np.int32).reshape(*levels.shape[:2], -1)).permute(2, 0, 1)
-            made = bordered(layers, border).permute(1, 2, 0).numpy().astype(levels.dtype)
-            return made if levels.ndim == 3 else made[..., 0]
+            return np.pad(levels, [(above, below), (left, right), (0, 0)][: levels.ndim])
 
         alpha = None if self.alpha is None else wider(self.alpha)
         return replace(self, colours=wider(self.colours), alpha=alpha)

@@ -8,17 +8,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sfumato.data.mask_files import mask_levels, seems_inverted
+from sfumato.data.npz import channels_first
 from sfumato.errors import CapabilityError, DataError, ShapeError
-from sfumato.images import open_picture, to_float, to_uint8
+from sfumato.images import PEAK, open_picture, to_float, to_uint8
+from sfumato.maths.push_pull import push_pull
 from sfumato.restorers import fitting
 from sfumato.restorers.answerer import Answerer, Choice, chosen
 from sfumato.restorers.base import Enlarger, Filler
 from sfumato.restorers.border import Border, bordered
 from sfumato.restorers.original import Original, read_original, write_restored
-from sfumato.restorers.tiled_fill import Watch, fill_tiled
+from sfumato.restorers.tiled_fill import Watch, fill_tiled, unwatched
 from sfumato.restorers.tiled_whole import make_tiled
 from sfumato.tasks.base import Observation
 from sfumato.tasks.operators import Masking
@@ -26,6 +29,7 @@ from sfumato.tasks.operators import Masking
 Pixels = UInt8[Tensor, "C H W"]
 Hole = Bool[Tensor, "H W"]
 Levels = UInt8[Tensor, "H W"]
+Array = Tensor | NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -102,10 +106,10 @@ def read_mask(mask: Path | UInt8[Tensor, "H W"], picture: Pixels, invert: bool =
 
 
 def restore_picture(
-    picture: Path | str | Pixels,
+    picture: Path | str | Array,
     model: Choice = None,
     *,
-    mask: Path | str | Levels | None = None,
+    mask: Path | str | Array | None = None,
     scale: int | None = None,
     border: Border | None = None,
     invert: bool = False,
@@ -113,24 +117,24 @@ def restore_picture(
     device: str = "auto",
     restorer: str | None = None,
     hidden: Levels | None = None,
-    watch: Watch = lambda done, of: None,
+    watch: Watch = unwatched,
 ) -> Restored:
     """Fill the white part of a mask, continue beyond the border, enlarge, or do what a run was trained for, as to denoise.
 
     Each can be asked of a trained run, whatever the size of the picture, the first three of classical restorers too; where no
     model is named, one that comes with the package answers. A run that was trained on generation restores by the `restorer`
-    that is named (ddnm, latent_search ...). Picture and mask are files, or pixels; `border` is a number of pixels, or four:
-    above, right, below, left. `hidden` is 1 where pixels mean nothing, as under full transparency; a file says it itself.
-    `watch` is told how many parts are done and how many there are; what it raises ends the work.
-    A file comes back in RGB, as it would be shown; `restore_file` writes it as it was, with all that the file says beside
-    its colours.
+    that is named (ddnm, latent_search ...). Picture and mask are files or arrays of uint8: H x W, H x W x C or C x H x W;
+    `border` is a number of pixels, or four: above, right, below, left. `hidden` is 1 where pixels mean nothing, as under full
+    transparency; a file says it itself. `watch` is told how many parts are done and how many there are; what it raises ends
+    the work. A file comes back in RGB, as it would be shown; `restore_file` writes it as it was, with all that the file says
+    beside its colours.
 
     Raises: DataError, ShapeError: the picture or mask cannot be used. CapabilityError: the model was not trained for this.
     """
-    asked = Asked(mask, scale, border, invert, seed)
+    asked = Asked(_levels(mask), scale, border, invert, seed)
     answerer = chosen(model, asked.fills, scale, device, restorer)
-    if isinstance(picture, Tensor):
-        return _restored(picture, "the picture", hidden, asked, answerer, watch)
+    if not isinstance(picture, str | Path):
+        return _restored(_pixels(picture), "the picture", hidden, asked, answerer, watch)
     original = read_original(picture)
     made = _restored(original.pixels, str(picture), original.hidden, asked, answerer, watch)
     grey = answerer.run is not None and answerer.run.spec.channels == 1
@@ -144,14 +148,14 @@ def restore_file(
     out: Path,
     model: Choice = None,
     *,
-    mask: Path | None = None,
+    mask: Path | Levels | None = None,
     scale: int | None = None,
     border: Border | None = None,
     invert: bool = False,
     seed: int = 0,
     device: str = "auto",
     restorer: str | None = None,
-    watch: Watch = lambda done, of: None,
+    watch: Watch = unwatched,
 ) -> list[str]:
     """Restore a picture file into another, and say what looked wrong or could not be kept.
 
@@ -170,12 +174,27 @@ def restore_file(
     return [*said, *write_restored(image, out, original, hole)]
 
 
+def _pixels(picture: Array) -> Pixels:
+    if isinstance(picture, Tensor) and picture.ndim == 3 and len(picture) in (1, 3):  # of tensors the order is known
+        return picture.cpu()
+    array = picture.cpu().numpy() if isinstance(picture, Tensor) else np.asarray(picture)
+    return channels_first(array[None], "the picture")[0]
+
+
+def _levels(mask: Path | str | Array | None) -> Path | str | Levels | None:
+    if mask is None or isinstance(mask, Path | str):
+        return mask
+    array = torch.as_tensor(mask).cpu()
+    return _pixels((array * PEAK).to(torch.uint8) if array.dtype == torch.bool else array)[0]
+
+
 def _restored(
     pixels: Pixels, called: str, hidden: Levels | None, asked: Asked, answerer: Answerer, watch: Watch
 ) -> Restored:
     said, run = list(answerer.said), answerer.run
     if not asked.fills:
-        return Restored(_made(pixels, called, asked, answerer, watch), said)
+        seen = pixels if hidden is None else _without_hidden(pixels, hidden)
+        return Restored(_made(seen, called, asked, answerer, watch), said)
     if asked.border is not None:
         inner = torch.ones(1, *pixels.shape[1:], dtype=torch.bool)
         pixels, hole = bordered(pixels, asked.border), ~bordered(inner, asked.border)[0]
@@ -185,24 +204,36 @@ def _restored(
         hole, more = read_mask(asked.mask if isinstance(asked.mask, Tensor) else Path(asked.mask), pixels, asked.invert)
         said += more
     known = pixels
+    if run is not None and not fitting.has_room(pixels, run):
+        rows, columns = run.spec.size
+        size = f"{pixels.shape[2]} x {pixels.shape[1]}"
+        answerer = answerer.instead(f"{called} is {size}, smaller than the {columns} x {rows} that this model fills")
+        run, said = answerer.run, [*said, *answerer.said]
     if run is not None:
         fitting.require_filling(run)
-        fitting.require_room(pixels, run, called)
         known = fitting.in_channels(pixels, run.spec.channels, called)
     unknown = hole if hidden is None else hole | hidden.bool()  # what cannot be seen tells nothing
     if bool(unknown.all()):
         raise DataError(f"nothing of {called} can be seen outside the hole, so nothing is known")
-    made, more = _filled(known, unknown, called, asked, answerer, watch)
+    nothing = None if hidden is None else hidden.bool()
+    made, more = _filled(known, hole, nothing, called, asked, answerer, watch)
     return Restored(fitting.as_given(made, pixels), [*said, *more], hole)
 
 
+def _without_hidden(pixels: Pixels, hidden: Levels) -> Pixels:
+    """The picture with what cannot be seen continued from what can, so that it does not shine into it."""
+    known = 1.0 - hidden.float()[None, None]
+    return push_pull(pixels.float()[None] * known, known)[0].round().to(torch.uint8)
+
+
 def _filled(
-    pixels: Pixels, hole: Hole, called: str, asked: Asked, answerer: Answerer, watch: Watch
+    pixels: Pixels, hole: Hole, hidden: Hole | None, called: str, asked: Asked, answerer: Answerer, watch: Watch
 ) -> tuple[Pixels, list[str]]:
     """The hole made by whatever the restorer can: in bytes, in one piece, or window by window."""
+    unknown = hole if hidden is None else hole | hidden
     if isinstance(answerer.restorer, Filler):  # in 8 bits, a quarter of the memory
         picture = pixels.permute(1, 2, 0).contiguous().numpy()
-        filled = answerer.restorer.filled(picture, hole.numpy()).reshape(picture.shape)
+        filled = answerer.restorer.filled(picture, unknown.numpy()).reshape(picture.shape)
         np.copyto(filled, picture, where=~hole.numpy()[..., None])
         return torch.from_numpy(filled).permute(2, 0, 1), []
 
@@ -212,9 +243,9 @@ def _filled(
 
     run = answerer.run
     if run is None or tuple(pixels.shape[1:]) == run.spec.size:
-        return answer(pixels, hole, 0), []
+        return torch.where(hole, answer(pixels, unknown, 0), pixels), []
     rows, columns = run.spec.size
-    made, parts = fill_tiled(pixels, hole, run.spec.size, answer, watch)
+    made, parts = fill_tiled(pixels, hole, run.spec.size, answer, watch, hidden)
     return made, [
         f"{called} is larger than the {columns} x {rows} this model was trained on: {parts} part{'s' * (parts > 1)} of it, "
         "each around a hole, filled at that size; finer structure is taken from the known part of the picture"

@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from sfumato.errors import CapabilityError
+from sfumato.errors import DataError
 from sfumato.images import PEAK, Size
 from sfumato.maths.push_pull import push_pull
 from sfumato.maths.regions import Box, Region, regions
+from sfumato.memory import free_memory
 from sfumato.restorers.texture import textured
 
 CONTEXT = 2.0  # a part is so many times as long as its hole
@@ -26,6 +27,7 @@ GROUPING = 16  # pixels; holes nearer than this are filled together
 LIMIT = 0.9  # unknown share of a part beyond which it tells a model next to nothing
 RING = 2  # pixels around a hole, at the model's size, whose difference from the fill is carried into it
 TILE, LAP = 4, 1  # cells of the model's size in a tile, and in its overlap with the next
+COST = 130  # bytes for each pixel of a window
 CANDIDATES = 4096  # known places that a tile is compared with
 
 Part = UInt8[Tensor, "C h w"]
@@ -33,33 +35,45 @@ Answer = Callable[[Part, Bool[Tensor, "h w"], int], Part]
 Watch = Callable[[int, int], None]
 
 
+def unwatched(done: int, of: int) -> None:
+    """What is told of progress where nobody asks."""
+
+
 def fill_tiled(
     pixels: UInt8[Tensor, "C H W"],
     hole: Bool[Tensor, "H W"],
     size: Size,
     answer: Answer,
-    watch: Watch = lambda done, of: None,
+    watch: Watch = unwatched,
+    hidden: Bool[Tensor, "H W"] | None = None,
 ) -> tuple[UInt8[Tensor, "C H W"], int]:
     """The picture with its holes made, and in how many parts.
 
     `answer` makes the unknown part of one picture of the model's size, told its number. `watch` is told after each part how
-    many are done and how many there are; what it raises ends the work.
+    many are done and how many there are; what it raises ends the work. What is `hidden` tells nothing, and is not made.
 
-    Raises: CapabilityError: a hole leaves next to nothing of the picture around it.
+    Raises: DataError: a hole leaves next to nothing of the picture around it, or is too large for the memory there is.
 
     Reference: Yi et al. (2020), Contextual residual aggregation for ultra high-resolution image inpainting, for the residuals.
     """
     work = list(parts(hole, size))
-    left = hole.clone()
+    unknown = hole if hidden is None else hole | hidden
+    left = unknown.clone()
     for region, window in work:  # before any of them is filled
         share = float(left[window.place].float().mean())
         if share > LIMIT:
-            raise CapabilityError(
-                f"a hole takes {share:.0%} of the {window.columns} x {window.rows} around it: next to nothing is known; "
-                "use a smaller mask, or a classical restorer (telea, biharmonic ...)"
+            raise DataError(
+                f"of the {window.columns} x {window.rows} around what is to be made {share:.0%} is not known, so next to "
+                "nothing is; make less at a time, or use a classical restorer (telea, biharmonic ...)"
             )
         left[region.box.place] &= ~region.mask
-    made, left = pixels.clone(), hole.clone()
+        need = COST * window.rows * window.columns
+        if need > free_memory():
+            raise DataError(
+                f"a hole of {region.box.columns} x {region.box.rows} needs {need / 2**30:.1f} GiB, more than the memory here; "
+                "make less at a time, or a smaller picture"
+            )
+    made, left = pixels.clone(), unknown.clone()
     for number, (region, window) in enumerate(work):
         filled = _filled(made[:, *window.place], left[window.place], size, answer, number)
         own, inside = region.box.place, region.box.within(window).place
@@ -73,7 +87,7 @@ def parts(hole: Bool[Tensor, "H W"], size: Size) -> Iterator[tuple[Region, Box]]
     """Groups of holes, the largest first, and around each a window inside the picture, of the model's size at least.
 
     It has the model's shape, unless the picture is too narrow for that; then the model sees it squeezed. A stroke or a
-    frame is taken in pieces, each at the scale of its thickness.
+    frame is taken in pieces that are not much longer than it is thick.
     """
     rows, columns = hole.shape
     found = (piece for region in regions(hole, GROUPING) for piece in region.pieces(GROUPING, min(size) // 2))

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from sfumato.images import PEAK, Size
 from sfumato.maths.regions import Box
+from sfumato.restorers.tiled_fill import Watch, unwatched
 
 AT_ONCE = 16  # tiles that a model is given together
 LAP = 4  # the overlap of two tiles is their side over this
 
 Make = Callable[[UInt8[Tensor, "B C h w"], int], UInt8[Tensor, "B C H W"]]
-Watch = Callable[[int, int], None]
 
 
 def make_tiled(
-    pixels: UInt8[Tensor, "C h w"], size: Size, scale: int, make: Make, watch: Watch = lambda done, of: None
+    pixels: UInt8[Tensor, "C h w"], size: Size, scale: int, make: Make, watch: Watch = unwatched
 ) -> UInt8[Tensor, "C H W"]:
     """The picture, `scale` times as large, of overlapping tiles that have `size` (rows, columns) in what is given.
 
@@ -57,7 +57,7 @@ def make_tiled(
 
 
 def tiles(picture: Size, size: Size) -> Iterator[Box]:
-    """Boxes of one size that cover a picture, each a quarter or more over its neighbours.
+    """Boxes of one size that cover a picture, each about a quarter over its neighbours.
 
     Example:
         >>> [(box.top, box.left) for box in tiles((8, 15), (8, 8))]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sfumato import zoo
 from sfumato.errors import CapabilityError, SfumatoError
-from sfumato.web.work import Request, What, Work, painted_over, shown
+from sfumato.kinds import discover
+from sfumato.restorers.base import Restorer
+from sfumato.web.work import Request, What, Work, beside, painted_over, shown
 
 LARGEST_FILE = "64mb"
 WAITING = 8  # requests in the queue; the next one is told to come back
@@ -19,7 +24,6 @@ WANTS: dict[str, What] = {
     "Continue beyond the border": "continue",
     "Enlarge": "enlarge",
 }
-CLASSICAL = ("telea", "navier_stokes", "biharmonic", "bicubic", "nearest")
 STYLE = ".sfumato-note textarea {font-family: inherit}"
 
 
@@ -38,8 +42,9 @@ def gradio() -> Any:
 def page(runs: Sequence[Path] = (), device: str = "auto") -> Any:
     """The page as a gradio Blocks; `runs` are folders of trained models that it offers beside those of the package."""
     gr = gradio()
-    models = {BEST: None, **{name: name for name in zoo.names()}, **{name: name for name in CLASSICAL}}
-    models |= {run.name: str(run) for run in runs}
+    kinds: dict[str, Any] = discover(Restorer)
+    names = [*zoo.names(), *(name for name, kind in kinds.items() if kind.needs is None), *map(str, runs)]
+    models = {BEST: None, **{name: name for name in names}}
 
     def look(file: str | None) -> Any:
         if file is None:
@@ -50,13 +55,20 @@ def page(runs: Sequence[Path] = (), device: str = "auto") -> Any:
             return None, _nameless(str(error), file)
 
     def restore(
-        file: str | None, editor: Any, want: str, model: str, border: float, scale: float, seed: float
+        file: str | None, editor: Any, want: str, model: str, border: float | None, scale: float, seed: float | None
     ) -> Iterator[Any]:
         if file is None:
             yield None, None, "choose a picture first"
             return
         request = Request(
-            Path(file), WANTS[want], models[model], painted_over(editor), int(border), int(scale), int(seed), device
+            Path(file),
+            WANTS[want],
+            models[model],
+            painted_over(editor),
+            int(border or 0),
+            int(scale),
+            int(seed or 0),
+            device,
         )
         work = Work(request)
         try:
@@ -66,9 +78,9 @@ def page(runs: Sequence[Path] = (), device: str = "auto") -> Any:
             if work.out is None:
                 yield None, None, _nameless(work.failed, file)
             else:
-                before, after = shown(Path(file)), shown(work.out)
-                pair = before if before.size == after.size else after, after
-                yield pair, str(work.out), "\n".join(_nameless(line, file) for line in work.said)
+                after = shown(work.out)
+                before = beside(shown(Path(file)), after, request.what == "continue")
+                yield (before, after), str(work.out), "\n".join(_nameless(line, file) for line in work.said)
         finally:
             work.forget()
 
@@ -98,15 +110,18 @@ def page(runs: Sequence[Path] = (), device: str = "auto") -> Any:
         file.change(look, file, [editor, note], api_name="look")
         inputs = [file, editor, want, model, border, scale, seed]
         running = start.click(restore, inputs, [slider, result, note], api_name="restore", concurrency_limit=1)
-        stop.click(lambda: "stopped", None, note, cancels=[running], api_name="stop")
+        stop.click(lambda: "stops after the part at hand", None, note, cancels=[running], api_name="stop")
     return made.queue(max_size=WAITING)
 
 
 def serve(runs: Sequence[Path], port: int, device: str, open_browser: bool) -> None:
-    """Show the page to this machine alone, until Ctrl-C.
+    """Show the page to this machine alone, until Ctrl-C; what was uploaded and made goes then.
 
     Raises: CapabilityError: gradio is not installed, or the port is taken.
     """
+    cache = tempfile.mkdtemp(prefix="sfumato-page-")  # readable by its owner alone
+    os.environ["GRADIO_TEMP_DIR"] = cache
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # gradio asks itself whether it is there
     gr = gradio()
     look = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # nothing from other servers
     try:
@@ -116,6 +131,8 @@ def serve(runs: Sequence[Path], port: int, device: str, open_browser: bool) -> N
         )  # fmt: skip
     except OSError as error:
         raise CapabilityError(f"cannot listen at port {port} ({error}); choose another with --port") from None
+    finally:
+        shutil.rmtree(cache, ignore_errors=True)
 
 
 def _nameless(line: str, file: str) -> str:

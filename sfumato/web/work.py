@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import threading
@@ -14,15 +15,18 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image
+from torch import Tensor
 
 from sfumato.errors import DataError, SfumatoError
-from sfumato.images import PEAK, open_picture, write_picture
+from sfumato.images import PEAK, open_picture, to_pil, upright
 from sfumato.removal import GUESS, Settings, remove, segmenter
 from sfumato.restorers.answerer import answerer_of, chosen
+from sfumato.restorers.original import read_original
 from sfumato.restorers.picture import restore_file
 
 What = Literal["fill", "remove", "continue", "enlarge"]
 SHOWN = 1200  # pixels of the longer side of what the browser is shown
+ONE = threading.Lock()  # a machine has memory for one at a time
 
 
 class Stopped(Exception):
@@ -56,33 +60,43 @@ class Work:
     failed: str = ""
     _stop: threading.Event = field(default_factory=threading.Event)
     _folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="sfumato-")))
-
-    def forget(self) -> None:
-        """Remove what was written; what is wanted has been copied by now."""
-        self._stop.set()
-        shutil.rmtree(self._folder, ignore_errors=True)
+    _thread: threading.Thread | None = None
 
     def follow(self, every: float = 0.2) -> Iterator[Work]:
         """Itself, again and again until it is done; where nobody follows any more, it stops after the part at hand."""
-        thread = threading.Thread(target=self._run, daemon=True)
-        thread.start()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
         try:
-            while thread.is_alive():
+            while self._thread.is_alive():
                 yield self
-                thread.join(every)
-        finally:
+                self._thread.join(every)
+        except GeneratorExit:
             self._stop.set()
+            raise
         yield self
+
+    def forget(self) -> None:
+        """Stop, and remove what was written, now or as soon as the thread ends."""
+        self._stop.set()
+        if self._thread is None or not self._thread.is_alive():
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self) -> None:
         try:
-            self.out = self._made()
+            with ONE:
+                self._watch(0, 0)
+                self.out = self._made()
+                self._watch(self.done, self.of)
         except Stopped:
-            self.failed = "stopped"
+            self.out, self.failed = None, "stopped"
         except SfumatoError as error:
             self.failed = str(error)
-        except MemoryError:
-            self.failed = "not enough memory for a picture of this size"
+        except Exception as error:  # out of memory, as torch says it, or a fault of ours
+            logging.getLogger("sfumato").exception("the page could not restore a picture")
+            self.failed = f"it could not be done ({type(error).__name__}); the terminal has the details"
+        finally:
+            if self._stop.is_set():
+                shutil.rmtree(self._folder, ignore_errors=True)
 
     def _watch(self, done: int, of: int) -> None:
         self.done, self.of = done, of
@@ -94,10 +108,10 @@ class Work:
         out = self._folder / f"{asked.picture.stem}-{asked.what}.png"
         painted = asked.painted if asked.painted is not None and asked.painted.any() else None
         if asked.what == "remove":
-            fills = chosen(asked.model, fills=True, scale=None, device=asked.device)
+            model = chosen(asked.model, fills=True, scale=None, device=asked.device)
             how = Settings(seed=asked.seed, device=asked.device)
-            what = segmenter("people", {}) if painted is None else self._mask(painted, out)
-            removed = remove(asked.picture, out, what, fills, how, watch=self._watch)
+            what = segmenter("people", {}) if painted is None else self._levels(painted)
+            removed = remove(asked.picture, out, what, model, how, watch=self._watch)
             if removed is None:
                 raise DataError("nobody found; paint over what is to be removed")
             self.said = [removed.report(), *removed.warnings, GUESS]
@@ -106,36 +120,43 @@ class Work:
         if asked.what == "fill":
             if painted is None:
                 raise DataError("paint over what is to be made")
-            more["mask"] = self._mask(painted, out)
+            more["mask"] = self._levels(painted)
         elif asked.what == "continue":
             more["border"] = asked.border
         else:
             more["scale"] = asked.scale
-        model = None if asked.model is None else answerer_of(asked.model, asked.device)
-        self.said = restore_file(
-            asked.picture, out, model, seed=asked.seed, device=asked.device, watch=self._watch, **more
-        )
+        named = None if asked.model is None else answerer_of(asked.model, asked.device)
+        said = restore_file(asked.picture, out, named, seed=asked.seed, device=asked.device, watch=self._watch, **more)
+        self.said = [line for line in said if "--invert" not in line]  # what is painted is meant
         return out
 
-    def _mask(self, painted: UInt8[np.ndarray, "h w"], out: Path) -> Path:
-        """What was painted, at the size of the picture, as a file."""
+    def _levels(self, painted: UInt8[np.ndarray, "h w"]) -> UInt8[Tensor, "H W"]:
+        """What was painted, at the size of the picture."""
         with open_picture(self.request.picture) as picture:
-            size = picture.size
+            size = upright(picture).size
         levels = Image.fromarray((painted > 0).astype(np.uint8) * int(PEAK)).resize(size, Image.Resampling.NEAREST)
-        path = out.with_name("mask.png")
-        write_picture(torch.from_numpy(np.array(levels))[None], path)
-        return path
+        return torch.from_numpy(np.array(levels))
 
 
 def shown(picture: Path) -> Image.Image:
-    """A picture as the browser is shown it: upright, in RGB, not larger than needed.
+    """A picture as the browser is shown it: upright, in RGB of 8 bits, not larger than needed.
 
     Raises: DataError: it is none.
     """
-    with open_picture(picture) as image:
-        small = image.convert("RGB")
-        small.thumbnail((SHOWN, SHOWN))
-        return small
+    small = to_pil(read_original(picture).pixels).convert("RGB")
+    small.thumbnail((SHOWN, SHOWN))
+    return small
+
+
+def beside(before: Image.Image, after: Image.Image, grown: bool) -> Image.Image:
+    """What was given, as large as what was made: enlarged, or with grey around it where the picture was continued."""
+    if before.size == after.size:
+        return before
+    if not grown:
+        return before.resize(after.size, Image.Resampling.NEAREST)
+    page = Image.new("RGB", after.size, "grey")
+    page.paste(before, ((after.width - before.width) // 2, (after.height - before.height) // 2))
+    return page
 
 
 def painted_over(editor: dict[str, Any] | None) -> UInt8[np.ndarray, "h w"] | None:

@@ -87,5 +87,18 @@ def test_licences_of_the_training_photographs_go_on_the_card(tmp_path: Path) -> 
     assert "- Trained on a.png: CC0-1.0, A. Nother\n- Trained on b.png: CC-BY-4.0\n" in model.card
     assert "d.png" not in model.card
     (tmp_path / "LICENCES.tsv").write_text("file\tlicence\na.png\tCC0-1.0\n")
-    with pytest.raises(DataError, match=r"LICENCES\.tsv says nothing of b\.png"):
+    with pytest.raises(DataError, match=r"LICENCES\.tsv says nothing of train/b\.png"):
+        Crops(Crops.Config(path=tmp_path, size=16)).load()
+
+
+def test_an_odd_size_and_a_small_photograph_whose_scales_are_one(tmp_path: Path) -> None:
+    data = Crops(Crops.Config(path=folder(tmp_path), size=15, each=5000)).load()
+    assert data.spec.size == (15, 15)
+    rows = data.test.images.flatten(1).numpy()
+    assert len({row.tobytes() for row in rows}) == len(rows) > 1000, "all crops are different"
+
+
+def test_a_table_of_licences_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (folder(tmp_path) / "LICENCES.tsv").write_bytes("file\tlicence\na.png\tCC0, J\xe4ger\n".encode("latin-1"))
+    with pytest.raises(DataError, match="no text in UTF-8"):
         Crops(Crops.Config(path=tmp_path, size=16)).load()
