@@ -12,7 +12,7 @@ import sfumato
 from sfumato.errors import CapabilityError, ConfigError, DataError, ShapeError
 from sfumato.maths.regions import Box, Region, regions
 from sfumato.model import Model
-from sfumato.restorers.border import bordered, sides
+from sfumato.restorers.border import bordered, rings, sides
 from sfumato.restorers.picture import restore_file, restore_picture
 from sfumato.restorers.tiled_fill import fill_tiled, parts
 from sfumato.restorers.tiled_whole import make_tiled, tiles
@@ -247,3 +247,13 @@ def test_one_picture_that_cannot_be_filled_does_not_end_a_folder(filler: Model, 
     command = ["restore", tmp_path / "in", "--mask", tmp_path / "masks", "--model", filler.folder]
     refused(capsys, *command, "--out", tmp_path / "out", words="1 picture of 2 could not be restored")
     assert (tmp_path / "out" / "b.png").is_file()
+
+
+def test_a_wide_border_is_made_from_within(filler: Model) -> None:
+    x = noise(3, 20, 16)
+    made = restore_picture(x, filler.run, border=(40, 0, 3, 25))
+    assert made.pixels.shape == (3, 63, 41) and torch.equal(made.pixels[:, 40:60, 25:], x)
+    assert made.hole is not None and int(made.hole.sum()) == 63 * 41 - 20 * 16
+    for size, border in (((20, 16), (40, 0, 3, 25)), ((1, 1), 5)):
+        total = [sum(ring[k] for ring in rings(size, border)) for k in range(4)]
+        assert tuple(total) == sides(border)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from numbers import Integral
 
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from sfumato.errors import ShapeError
-from sfumato.images import LARGEST
+from sfumato.images import LARGEST, Size
 
 Border = int | tuple[int, int, int, int]
 
@@ -40,3 +41,22 @@ def bordered(x: Shaped[Tensor, "C h w"], border: Border) -> Shaped[Tensor, "C H 
     if rows * columns > LARGEST:
         raise ShapeError(f"a border of {border} would make {columns:,} x {rows:,}, more than {LARGEST:,} pixels")
     return F.pad(x, (left, right, above, below))
+
+
+def rings(size: Size, border: Border) -> Iterator[tuple[int, int, int, int]]:
+    """A wide border in narrow ones, the innermost first, each at most a quarter of what is there by then.
+
+    What is far from a picture has only what was made before to go by; so it is made last.
+
+    Example:
+        >>> list(rings((8, 8), (0, 5, 0, 0)))
+        [(0, 2, 0, 0), (0, 2, 0, 0), (0, 1, 0, 0)]
+    """
+    left: tuple[int, ...] = sides(border)
+    rows, columns = size
+    while max(left):
+        most = max(min(rows, columns) // 4, 1)
+        above, right, below, before = ring = tuple(min(side, most) for side in left)
+        left = tuple(side - part for side, part in zip(left, ring, strict=True))
+        rows, columns = rows + above + below, columns + before + right
+        yield above, right, below, before

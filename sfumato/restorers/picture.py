@@ -19,7 +19,7 @@ from sfumato.maths.push_pull import push_pull
 from sfumato.restorers import fitting
 from sfumato.restorers.answerer import Answerer, Choice, chosen
 from sfumato.restorers.base import Enlarger, Filler
-from sfumato.restorers.border import Border, bordered
+from sfumato.restorers.border import Border, bordered, rings
 from sfumato.restorers.original import Original, read_original, write_restored
 from sfumato.restorers.tiled_fill import Watch, fill_tiled, unwatched
 from sfumato.restorers.tiled_whole import make_tiled
@@ -191,33 +191,42 @@ def _levels(mask: Path | str | Array | None) -> Path | str | Levels | None:
 def _restored(
     pixels: Pixels, called: str, hidden: Levels | None, asked: Asked, answerer: Answerer, watch: Watch
 ) -> Restored:
-    said, run = list(answerer.said), answerer.run
+    said = list(answerer.said)
     if not asked.fills:
         seen = pixels if hidden is None else _without_hidden(pixels, hidden)
         return Restored(_made(seen, called, asked, answerer, watch), said)
-    if asked.border is not None:
-        inner = torch.ones(1, *pixels.shape[1:], dtype=torch.bool)
-        pixels, hole = bordered(pixels, asked.border), ~bordered(inner, asked.border)[0]
-        hidden = None if hidden is None else bordered(hidden[None], asked.border)[0]
-    else:
+    if asked.border is None:
         assert asked.mask is not None
         hole, more = read_mask(asked.mask if isinstance(asked.mask, Tensor) else Path(asked.mask), pixels, asked.invert)
-        said += more
-    known = pixels
+        made, told = _in_hole(pixels, hole, hidden, called, asked, answerer, watch)
+        return Restored(made, [*said, *more, *told], hole)
+    inside, size = torch.ones(1, *pixels.shape[1:], dtype=torch.bool), (pixels.shape[1], pixels.shape[2])
+    hole, made, told = ~bordered(inside, asked.border)[0], pixels, list[str]()
+    for ring in [asked.border] if answerer.run is None else rings(size, asked.border):
+        made, edge = bordered(made, ring), ~bordered(torch.ones(1, *made.shape[1:], dtype=torch.bool), ring)[0]
+        hidden = None if hidden is None else bordered(hidden[None], ring)[0]
+        made, told = _in_hole(made, edge, hidden, called, asked, answerer, watch)
+    return Restored(made, [*said, *told], hole)
+
+
+def _in_hole(
+    pixels: Pixels, hole: Hole, hidden: Levels | None, called: str, asked: Asked, answerer: Answerer, watch: Watch
+) -> tuple[Pixels, list[str]]:
+    """The picture with its hole made, and what is to be said of it."""
+    known, run, said = pixels, answerer.run, list[str]()
     if run is not None and not fitting.has_room(pixels, run):
         rows, columns = run.spec.size
         size = f"{pixels.shape[2]} x {pixels.shape[1]}"
         answerer = answerer.instead(f"{called} is {size}, smaller than the {columns} x {rows} that this model fills")
-        run, said = answerer.run, [*said, *answerer.said]
+        run, said = answerer.run, list(answerer.said)
     if run is not None:
         fitting.require_filling(run)
         known = fitting.in_channels(pixels, run.spec.channels, called)
-    unknown = hole if hidden is None else hole | hidden.bool()  # what cannot be seen tells nothing
-    if bool(unknown.all()):
-        raise DataError(f"nothing of {called} can be seen outside the hole, so nothing is known")
     nothing = None if hidden is None else hidden.bool()
+    if bool((hole if nothing is None else hole | nothing).all()):  # what cannot be seen tells nothing
+        raise DataError(f"nothing of {called} can be seen outside the hole, so nothing is known")
     made, more = _filled(known, hole, nothing, called, asked, answerer, watch)
-    return Restored(fitting.as_given(made, pixels), [*said, *more], hole)
+    return fitting.as_given(made, pixels), [*said, *more]
 
 
 def _without_hidden(pixels: Pixels, hidden: Levels) -> Pixels:
