@@ -17,6 +17,8 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
+
 import sfumato
 from sfumato.data.base import Dataset
 from sfumato.families.gaussian import Gaussian
@@ -71,7 +73,9 @@ def photographs(open_photos: str) -> None:
 def figures(restorer: object, tasks: list[object], data: Dataset) -> tuple[float, float]:
     """Mean over tasks of hole L1 and MIND."""
     metrics = [build(parse(Metric, one)) for one in ("l1", {"kind": "mind", "features": FEATURES})]
-    found = [measure(restorer, task, data, metrics, seed=0, batch=64).scores for task in tasks]
+    found = [
+        measure(restorer, task, data, metrics, seed=0, batch=64, device=torch.device("cpu")).scores for task in tasks
+    ]
     return tuple(sum(scores[k].value for scores in found) / len(found) for k in (0, 1))  # type: ignore[return-value]
 
 
