@@ -144,6 +144,8 @@ class FourierUNet(Adversaries):
         """Blocks at a quarter of the size."""
         copying: bool = False
         """Blocks of contextual attention, which copy from what is known, in place of Fourier ones."""
+        smooth: bool = False
+        """Begin from what is known, carried smoothly into the hole, in place of nothing; what is learnt is added to that."""
 
     def generator(
         self, spec: DataSpec, width: float, latent: int, classes: int = 0, embedding: int | None = None
@@ -161,6 +163,7 @@ class FourierUNet(Adversaries):
             self.config.blocks,
             classes,
             embedding,
+            self.config.smooth,
         )
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def push_pull(values: Float[Tensor, "1 C H W"], known: Float[Tensor, "1 1 H W"]) -> Float[Tensor, "1 C H W"]:
+def push_pull(values: Float[Tensor, "B C H W"], known: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B C H W"]:
     """The values where `known` is 1, and from there outwards means of what is near, ever coarser with the distance.
 
     Pull: weighted means over blocks of 2 x 2, until one pixel is left. Push: each level fills its gaps from the coarser one.

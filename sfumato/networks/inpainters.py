@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.images import Size
+from sfumato.maths.push_pull import push_pull
 from sfumato.networks.condition import Condition, FromLatent
 from sfumato.networks.convnet import Critic
 from sfumato.networks.layers import Maps, ResidualBlock, group_norm, rounded, zeroed
@@ -120,9 +121,10 @@ class InPainter(FromLatent):
         blocks: int,
         classes: int = 0,
         embedding: int | None = None,
+        smooth: bool = False,
     ):
         super().__init__(latent, classes, embedding)
-        self.channels, told = channels, embedding or latent
+        self.channels, self.smooth, told = channels, smooth, embedding or latent
         halvings = level_count(size, 3) - 1
         c = [rounded(width * 2**level, None) for level in range(halvings + 1)]
         self.enter = nn.Conv2d(condition, c[0], 5, padding=2)
@@ -137,6 +139,8 @@ class InPainter(FromLatent):
         """[B, latent] and what is told to [B, C, H, W]."""
         z, image = self.told(z, condition), condition.image
         assert image is not None
+        if self.smooth:
+            image = carried(image)
         h = self.enter(image)
         seen = [h]
         for down in self.downs:
@@ -150,6 +154,20 @@ class InPainter(FromLatent):
             h = F.interpolate(up(torch.cat([h, seen.pop()], 1), z), scale_factor=2.0, mode="nearest")
         made: Tensor = image[:, : self.channels] + self.exit(torch.cat([h, seen.pop()], 1))
         return made
+
+
+def carried(image: Maps) -> Maps:
+    """cat(preview, known) with what is known carried into the rest; as it is where nothing is known exactly.
+
+    Example:
+        >>> image = torch.tensor([2.0, 0.0, 0.0, 4.0, 1.0, 0.0, 0.0, 1.0]).view(1, 2, 1, 4)
+        >>> [round(float(value), 1) for value in carried(image)[0, 0, 0]]
+        [2.0, 2.5, 3.5, 4.0]
+    """
+    preview, known = image[:, :-1].float(), image[:, -1:].float()
+    some = known.amax((2, 3), keepdim=True) > 0
+    begun = torch.where(some, push_pull(preview * known, known), preview)
+    return torch.cat([begun, known], 1).to(image.dtype)
 
 
 class GlobalAndLocal(nn.Module):

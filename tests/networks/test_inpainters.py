@@ -95,3 +95,18 @@ def test_a_texture_that_repeats_is_learnt(copying: bool) -> None:
 def test_contextual_attention_keeps_every_promise() -> None:
     network = {"kind": "fourier_unet", "copying": True, "blocks": 1}
     check_family(Regression.Config(width=4, network=network), DataSpec(channels=1, size=8))
+
+
+def test_a_smooth_start_is_the_answer_before_anything_is_learnt() -> None:
+    """Known pixels as they are, unknown ones near what is around them; where nothing is known exactly, what is observed."""
+    with lent(stream(0, "smooth")):
+        network = InPainter(4, 3, 4, (16, 16), 8, FourierBlock, 1, smooth=True).eval()
+    x = 0.5 + 0.01 * random(2, 3, 16, 16)
+    known = torch.ones(2, 1, 16, 16)
+    known[:, :, 4:12, 4:12] = 0
+    with torch.no_grad():
+        made = network(torch.zeros(2, 4), Condition(torch.cat([x * known, known], 1)))
+        small = network(torch.zeros(2, 4), Condition(torch.cat([x, torch.zeros_like(known)], 1)))
+    torch.testing.assert_close(made * known, x * known, atol=1e-6, rtol=0)
+    assert float((made - 0.5).abs().max()) < 0.06
+    torch.testing.assert_close(small, x, atol=1e-6, rtol=0)
