@@ -128,7 +128,7 @@ def _shrunk(x: Tensor, known: Tensor, size: Size) -> tuple[Tensor, Tensor]:
 
 
 def _enlarged(x: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(x, like.shape[2:], mode="bicubic", align_corners=False)
+    return F.interpolate(x, like.shape[2:], mode="bilinear", align_corners=False)  # no overshoot at the rim
 
 
 def _transferred(
