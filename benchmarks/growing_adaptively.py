@@ -28,7 +28,7 @@ from sfumato.training.ledger import Ledger
 from sfumato.training.run import make_family, run_spec
 from sfumato.training.trainer import Trainer
 
-IMAGES, BATCH, PATIENCE = 96_000, 64, 12
+IMAGES, BATCH, PATIENCE = 160_000, 64, 5
 TASK = Inpainting(Inpainting.Config())
 
 

@@ -173,7 +173,7 @@ def _train(
         told = "" if ready.start is None else adoption(family, list(ready.start), trainer.state.progress.adopted)
         if ready.earlier is not None:
             told += f"\n- Went on from {ready.earlier.ledger.images:,} images: averaged weights, new optimisers"
-        told += "".join(f"\n- Trained on {line}" for line in ready.data.credits)
+        told = "\n".join([*([told] if told else []), *(f"- Trained on {line}" for line in ready.data.credits)])
         if snapshots := trainer.state.average.kept():
             checkpoint.save_tensors(snapshots, folder / SNAPSHOTS)
         checkpoint.save_tensors(deployed_state(family), folder / "model.safetensors")
