@@ -72,7 +72,7 @@ def main(photograph: str, out: str = "", model: str = "") -> None:
         inside = ndimage.binary_erosion(hole[window], iterations=12)
         ring = ~ndimage.binary_dilation(hole[window], iterations=12)
         shares.append(float((fine[inside] ** 2).mean() / (fine[ring] ** 2).mean()))
-    print("power of fine structure, hole over ring:", ", ".join(f"{share:.2f}" for share in sorted(shares)))
+    print("power of fine structure, hole over ring:", ", ".join(f"{share:.2f}" for share in shares))
 
 
 if __name__ == "__main__":

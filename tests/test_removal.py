@@ -71,7 +71,10 @@ def test_what_is_found_is_taken_out_and_nothing_else_moves(here: Path, capsys: C
 
 def test_a_png_holds_its_mask_and_settings(here: Path) -> None:
     x = picture(here / "p.png", [(20, 20, 12, 30)], dpi=(300, 300))
-    assert call("remove", "p.png", "--what", "reds", "--dilate", 4, "--feather", 1, "--out", "o.png") == 0
+    assert (
+        call("remove", "p.png", "--what", "reds", "--model", "telea", "--dilate", 4, "--feather", 1, "--out", "o.png")
+        == 0
+    )
     with Image.open(here / "o.png") as image:
         image.load()
         info = image.info

@@ -1,5 +1,6 @@
 """The page: what is painted becomes a mask of the file's own size, work says how far it is and stops."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -198,21 +199,31 @@ def test_a_file_beyond_the_limit_is_refused(address: str) -> None:
     assert refusal.value.code == 413
 
 
-@pytest.mark.filterwarnings("ignore")
+CLIENT = """
+import json, sys
+from gradio_client import Client, handle_file
+address, small, layer = sys.argv[1:]
+asked = Client(address, verbose=False)
+editor = {"background": None, "layers": [handle_file(layer)], "composite": None}
+rest = editor, "Fill what I paint", "telea", 4, 2, 0
+made = asked.predict(handle_file(small), *rest, api_name="/restore")
+nothing = asked.predict(None, *rest, api_name="/restore")
+print(json.dumps([made[1], made[2], nothing[2]]))
+"""
+
+
 def test_a_picture_is_restored_through_the_page(address: str, photo: Path) -> None:
-    client = pytest.importorskip("gradio_client")
+    """The client in a process of its own, since it leaves sockets open."""
     small = picture(photo.with_name("s.png"), 12, 8)
     layer = np.zeros((8, 12, 4), np.uint8)
     layer[2:4, 3:6] = 255
     Image.fromarray(layer).save(photo.with_name("layer.png"))
-    asked = client.Client(address, verbose=False)
-    editor = {"background": None, "layers": [client.handle_file(photo.with_name("layer.png"))], "composite": None}
-    want, model = "Fill what I paint", "telea"
-    made = asked.predict(client.handle_file(small), editor, want, model, 4, 2, 0, api_name="/restore")
-    changed = (pixels(Path(made[1])) != pixels(small)).any(2)
-    assert changed[2:4, 3:6].all() and changed.sum() == 6 and not made[2]
-    nothing = asked.predict(None, editor, want, model, 4, 2, 0, api_name="/restore")
-    assert nothing[2] == "choose a picture first"
+    command = [sys.executable, "-c", CLIENT, address, str(small), str(photo.with_name("layer.png"))]
+    out = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100).stdout
+    made, said, nothing = json.loads(out.splitlines()[-1])
+    changed = (pixels(Path(made)) != pixels(small)).any(2)
+    assert changed[2:4, 3:6].all() and changed.sum() == 6 and not said
+    assert nothing == "choose a picture first"
 
 
 def test_the_command_refuses_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

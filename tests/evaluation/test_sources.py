@@ -80,7 +80,10 @@ def test_keys_of_an_npz_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nowhere", ("nothing at", "nowhere", "give a folder, a .zip, .npz or .npy", "sources: cifar10, digits")),
+        (
+            "nowhere",
+            ("nothing at", "nowhere", "give a folder, a .zip, .npz or .npy", "sources: cifar10, crops, digits"),
+        ),
         ("nowhere:test", ("nothing at", "nowhere:test")),
         ("digits:all", ("digits:all", "train, validation and test", "digits:test")),
         ("digits:TEST", ("digits:TEST", "digits:test")),
