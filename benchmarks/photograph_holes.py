@@ -21,11 +21,14 @@ import sfumato
 from sfumato.data.folder import files
 from sfumato.images import from_pil as from_picture
 from sfumato.images import open_picture, to_pil
-from sfumato.restorers.answerer import chosen
+from sfumato.restorers.answerer import Answerer, chosen
 from sfumato.restorers.picture import restore_picture
+from sfumato.restorers.tiled_fill import Answer, fill_tiled
 from sfumato.streams import stream
+from sfumato.tasks.operators import Masking
 
 SIDE, ROOM, EACH, SHOWN = 200, 800, 12, 200
+SMALL = "@64"  # after a name: at 64 x 64, with the same texture as a model's fills
 
 
 def views(folder: Path) -> list[Tensor]:
@@ -50,6 +53,13 @@ def around(x: Tensor) -> Tensor:
     return F.interpolate(part, (SHOWN, SHOWN), mode="area")[0].round().to(torch.uint8)
 
 
+def at_small_size(answerer: Answerer) -> Answer:
+    """What a classical in-painter says of a small part, as a model would be asked."""
+    return lambda part, unknown, number: answerer.answer(
+        part[None], Masking(1.0 - unknown.float()[None, None]), 0.0, 0
+    )[0]
+
+
 def main(folder: str, *models: str) -> None:
     """Print a row for each model."""
     true = views(Path(folder))
@@ -58,10 +68,13 @@ def main(folder: str, *models: str) -> None:
     hole[first : first + SIDE, first : first + SIDE] = 255
     print(f"| {len(true)} holes | L1 | MIND-lite0-b4 | s a hole |\n|---|---|---|---|")
     sheets = [torch.stack([around(x) for x in true])]
-    for name in models or ("", "telea", "navier_stokes", "mean_fill"):
-        answerer = chosen(name or None, fills=True, scale=None)
+    for name in models or ("", "telea", "navier_stokes", "mean_fill", "telea@64", "biharmonic@64"):
+        answerer = chosen(name.removesuffix(SMALL) or None, fills=True, scale=None)
         start = time.perf_counter()
-        made = [restore_picture(x, answerer, mask=hole).pixels for x in true]
+        if name.endswith(SMALL):
+            made = [fill_tiled(x, hole > 0, (64, 64), at_small_size(answerer))[0] for x in true]
+        else:
+            made = [restore_picture(x, answerer, mask=hole).pixels for x in true]
         seconds = (time.perf_counter() - start) / len(true)
         error = np.mean(
             [float((a.float() - b.float())[:, hole > 0].abs().mean()) for a, b in zip(made, true, strict=True)]
