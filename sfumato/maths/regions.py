@@ -127,6 +127,17 @@ def grouped(mask: Bool[Tensor, "H W"], cell: int) -> Float64[Tensor, "h w"]:
         labels = spread
 
 
+def starts(length: int, side: int, step: int) -> list[int]:
+    """Where stretches of `side` begin that cover a length, `step` apart; the last one ends with it.
+
+    Example:
+        >>> starts(10, 4, 3), starts(11, 4, 3), starts(3, 4, 3)
+        ([0, 3, 6], [0, 3, 6, 7], [0])
+    """
+    last = max(length - side, 0)
+    return sorted({*range(0, last, step), last})
+
+
 def box_of(mask: Bool[Tensor, "H W"]) -> Box:
     """The smallest box around what is True.
 

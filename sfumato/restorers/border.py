@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from numbers import Integral
 
+import torch
 import torch.nn.functional as F
-from jaxtyping import Shaped
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from sfumato.errors import ShapeError
@@ -41,6 +42,16 @@ def bordered(x: Shaped[Tensor, "C h w"], border: Border) -> Shaped[Tensor, "C H 
     if rows * columns > LARGEST:
         raise ShapeError(f"a border of {border} would make {columns:,} x {rows:,}, more than {LARGEST:,} pixels")
     return F.pad(x, (left, right, above, below))
+
+
+def frame(size: Size, border: Border) -> Bool[Tensor, "H W"]:
+    """True in the border of a picture of so many rows and columns.
+
+    Example:
+        >>> frame((1, 2), (0, 1, 0, 0)).tolist()
+        [[False, False, True]]
+    """
+    return ~bordered(torch.ones(1, *size, dtype=torch.bool), border)[0]
 
 
 def rings(size: Size, border: Border) -> Iterator[tuple[int, int, int, int]]:

@@ -19,7 +19,7 @@ from sfumato.maths.push_pull import push_pull
 from sfumato.restorers import fitting
 from sfumato.restorers.answerer import Answerer, Choice, chosen
 from sfumato.restorers.base import Enlarger, Filler
-from sfumato.restorers.border import Border, bordered, rings
+from sfumato.restorers.border import Border, bordered, frame, rings
 from sfumato.restorers.original import Original, read_original, write_restored
 from sfumato.restorers.tiled_fill import Watch, fill_tiled, unwatched
 from sfumato.restorers.tiled_whole import make_tiled
@@ -200,13 +200,13 @@ def _restored(
         hole, more = read_mask(asked.mask if isinstance(asked.mask, Tensor) else Path(asked.mask), pixels, asked.invert)
         made, told = _in_hole(pixels, hole, hidden, called, asked, answerer, watch)
         return Restored(made, [*said, *more, *told], hole)
-    inside, size = torch.ones(1, *pixels.shape[1:], dtype=torch.bool), (pixels.shape[1], pixels.shape[2])
-    hole, made, told = ~bordered(inside, asked.border)[0], pixels, list[str]()
+    size, made, told = (pixels.shape[1], pixels.shape[2]), pixels, list[str]()
     for ring in [asked.border] if answerer.run is None else rings(size, asked.border):
-        made, edge = bordered(made, ring), ~bordered(torch.ones(1, *made.shape[1:], dtype=torch.bool), ring)[0]
+        edge = frame((made.shape[1], made.shape[2]), ring)
+        made = bordered(made, ring)
         hidden = None if hidden is None else bordered(hidden[None], ring)[0]
         made, told = _in_hole(made, edge, hidden, called, asked, answerer, watch)
-    return Restored(made, [*said, *told], hole)
+    return Restored(made, [*said, *told], frame(size, asked.border))
 
 
 def _in_hole(

@@ -18,7 +18,7 @@ from torch import Tensor
 from sfumato.errors import DataError
 from sfumato.images import PEAK, Size
 from sfumato.maths.push_pull import push_pull
-from sfumato.maths.regions import Box, Region, regions
+from sfumato.maths.regions import Box, Region, regions, starts
 from sfumato.memory import free_memory
 from sfumato.restorers.texture import textured
 
@@ -152,10 +152,10 @@ def _transferred(
     tall, wide = -(-side * h // rows), -(-side * w // columns)
     if min(h - tall, w - wide) < 0:
         return torch.zeros_like(detail)
-    window = _ramp(tall, round(LAP * h / rows))[:, None] * _ramp(wide, round(LAP * w / columns))
+    window = ramp(tall, round(LAP * h / rows))[:, None] * ramp(wide, round(LAP * w / columns))
     total, weight = torch.zeros_like(detail), torch.zeros_like(known)
-    for top in _starts(rows, side):
-        for left in _starts(columns, side):
+    for top in starts(rows, side, TILE):
+        for left in starts(columns, side, TILE):
             if not bool(gone[top : top + side, left : left + side].any()):
                 continue
             apart = (candidates - views[top * across + left]).square().sum(1)
@@ -172,12 +172,7 @@ def _transferred(
     return torch.where(known > 0, 0.0, total / weight.clamp(min=1e-6))
 
 
-def _starts(length: int, side: int) -> list[int]:
-    """Where tiles of `side` cells begin, each LAP cells over the one before; the last one ends with the picture."""
-    return sorted({*range(0, length - side, TILE), length - side})
-
-
-def _ramp(length: int, lap: int) -> Float[Tensor, " n"]:
+def ramp(length: int, lap: float) -> Float[Tensor, " n"]:
     """1, rising from 0 and falling back along the overlaps."""
     place = torch.arange(length) + 0.5
     return torch.minimum(place, length - place).div(max(lap, 1)).clamp(max=1.0)

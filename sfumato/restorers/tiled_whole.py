@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from sfumato.images import PEAK, Size
-from sfumato.maths.regions import Box
-from sfumato.restorers.tiled_fill import Watch, unwatched
+from sfumato.maths.regions import Box, starts
+from sfumato.restorers.tiled_fill import Watch, ramp, unwatched
 
 AT_ONCE = 16  # tiles that a model is given together
 LAP = 4  # the overlap of two tiles is their side over this
@@ -43,7 +43,11 @@ def make_tiled(
     total = torch.zeros(channels, wanted[0] * scale, wanted[1] * scale)
     weight = torch.zeros(total.shape[1:])
     # Alike within a pixel of what is given, so that tiles that agree with it do so still when they are mixed.
-    fade = (_hat(size[0])[:, None] * _hat(size[1])).repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+    fade = (
+        (ramp(size[0], size[0] / LAP)[:, None] * ramp(size[1], size[1] / LAP))
+        .repeat_interleave(scale, 0)
+        .repeat_interleave(scale, 1)
+    )
     for first in range(0, len(boxes), AT_ONCE):
         some = boxes[first : first + AT_ONCE]
         made = make(torch.stack([whole[:, *box.place] for box in some]), first).float()
@@ -61,14 +65,12 @@ def tiles(picture: Size, size: Size) -> Iterator[Box]:
 
     Example:
         >>> [(box.top, box.left) for box in tiles((8, 15), (8, 8))]
-        [(0, 0), (0, 4), (0, 7)]
+        [(0, 0), (0, 6), (0, 7)]
     """
-    starts = []
-    for length, side in zip(picture, size, strict=True):
-        step = max(side - max(side // LAP, 1), 1)
-        count = -(-(length - side) // step) + 1
-        starts.append([round(k * (length - side) / max(count - 1, 1)) for k in range(count)])
-    return (Box(top, left, *size) for top in starts[0] for left in starts[1])
+    rows, columns = (
+        starts(length, side, max(side - side // LAP, 1)) for length, side in zip(picture, size, strict=True)
+    )
+    return (Box(top, left, *size) for top in rows for left in columns)
 
 
 def _continued(pixels: UInt8[Tensor, "C h w"], size: Size) -> UInt8[Tensor, "C H W"]:
@@ -78,9 +80,3 @@ def _continued(pixels: UInt8[Tensor, "C h w"], size: Size) -> UInt8[Tensor, "C H
             more = pixels.flip(axis).narrow(axis, 0, min(pixels.shape[axis], length - pixels.shape[axis]))
             pixels = torch.cat([pixels, more], axis)
     return pixels
-
-
-def _hat(length: int) -> Float[Tensor, " n"]:
-    """Rising from the first pixel to 1 over an overlap, and falling to the last."""
-    place = torch.arange(length) + 0.5
-    return torch.minimum(place, length - place).mul(LAP / length).clamp(max=1.0)

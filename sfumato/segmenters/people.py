@@ -21,7 +21,7 @@ from sfumato.config import Strict
 from sfumato.errors import WeightsError
 from sfumato.files import at_home, write_atomic
 from sfumato.images import PEAK
-from sfumato.maths.regions import Box, regions
+from sfumato.maths.regions import Box, regions, starts
 from sfumato.segmenters.base import Segmenter
 from sfumato.segmenters.pose import people
 from sfumato.segmenters.tflite import Network
@@ -124,11 +124,8 @@ def squares(rows: int, columns: int, side: int) -> list[Box]:
         >>> [(square.top, square.left) for square in squares(4, 8, 4)]
         [(0, 0), (0, 2), (0, 4)]
     """
-    starts = [
-        sorted({*range(0, max(length - side, 0) + 1, max(side // 2, 1)), max(length - side, 0)})
-        for length in (rows, columns)
-    ]
-    return [Box(top, left, min(side, rows), min(side, columns)) for top in starts[0] for left in starts[1]]
+    down, across = (starts(length, side, max(side // 2, 1)) for length in (rows, columns))
+    return [Box(top, left, min(side, rows), min(side, columns)) for top in down for left in across]
 
 
 def around(row: float, column: float, radius: float, rows: int, columns: int) -> Box:
