@@ -43,6 +43,7 @@ _PUBLIC = {
     "restore_picture": "sfumato.restorers.picture",
     "run_study": "sfumato.studies.runner",
     "stream": "sfumato.streams",
+    "texture": "sfumato.textures",
     "train": "sfumato.model",
 }
 __all__ = ["__version__", *_PUBLIC]

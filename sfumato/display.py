@@ -72,12 +72,13 @@ def training_bar(name: str, images: int) -> Iterator[Callable[[Ledger, Mapping[s
         bar, told, warned = bars.add_task(name, total=images, note=""), 0, False
 
         def watch(ledger: Ledger, terms: Mapping[str, float]) -> None:
-            nonlocal told, warned
+            nonlocal told, warned, images
+            images = max(ledger.planned, 1) if ledger.planned else images
             if ledger.alarm and not warned:
                 warned = True
                 say(f"{name}: {ledger.alarm}", warning=True)
             note = "  ".join(f"{key} {value:.3g}" for key, value in terms.items())
-            bars.update(bar, completed=min(ledger.images, images), note=note)
+            bars.update(bar, total=images, completed=min(ledger.images, images), note=note)
             tenth = 10 * ledger.images // images
             if not errors.is_terminal and tenth > told:  # a log file has no bars, but wants to know
                 told = tenth

@@ -1,4 +1,4 @@
-"""The command line: `sfumato train | sample | restore | remove | evaluate | explain | stats | study | report | kinds | check`.
+"""The command line: `sfumato train | sample | restore | remove | texture | evaluate | explain | stats | study | report | kinds | check`.
 
 A command only reads its options, calls one function and prints; user errors are one line and exit code 2.
 """
@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import sfumato
-from sfumato.cli import latent, measures, models, packaged, studies
+from sfumato.cli import latent, measures, models, packaged, studies, textures
 
 app = typer.Typer(
     help="Which generative model should I use on my images, and can I trust the answer?",
@@ -48,6 +48,7 @@ for command in (
     models.restore,
     models.remove,
     models.web,
+    textures.texture,
     measures.evaluate,
     measures.explain,
     measures.stats,

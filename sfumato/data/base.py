@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, final
 
 import torch
-from jaxtyping import Int
+import torch.nn.functional as F
+from jaxtyping import Bool, Int
 from pydantic import BeforeValidator, Field
 from torch import Tensor
 
@@ -55,21 +56,26 @@ class DataSpec(Strict):
 
 @dataclass(frozen=True)
 class Split:
-    """Some images, their labels, int64 [N], where there are any, and the pictures they are to be made from, if paired."""
+    """Some images, their labels, int64 [N], where there are any, the pictures they are to be made from, if paired, and where
+    they count, bool [N, 1, H, W], if not everywhere.
+    """
 
     pictures: Pictures
     labels: Int[Tensor, " N"] | None = None
     inputs: Pictures | None = None
+    known: Bool[Tensor, "N 1 H W"] | None = None
 
     def __init__(
         self,
         pictures: Pixels | Pictures,
         labels: Int[Tensor, " N"] | None = None,
         inputs: Pixels | Pictures | None = None,
+        known: Bool[Tensor, "N 1 H W"] | None = None,
     ):
         object.__setattr__(self, "pictures", pictures_of(pictures))
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "inputs", None if inputs is None else pictures_of(inputs))
+        object.__setattr__(self, "known", known)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -93,12 +99,14 @@ class Split:
         if factor == 1:
             return self
         inputs = None if self.inputs is None else shrunk(self.inputs, factor)
-        return Split(shrunk(self.pictures, factor), self.labels, inputs)
+        known = None if self.known is None else F.max_pool2d((~self.known).float(), factor) == 0
+        return Split(shrunk(self.pictures, factor), self.labels, inputs, known)
 
     def pick(self, index: Int[Tensor, " M"]) -> Split:
         """The images at these places."""
         labels = None if self.labels is None else self.labels[index]
-        return Split(some(self.pictures, index), labels, None if self.inputs is None else some(self.inputs, index))
+        inputs = None if self.inputs is None else some(self.inputs, index)
+        return Split(some(self.pictures, index), labels, inputs, None if self.known is None else self.known[index])
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from sfumato.config import Strict
 from sfumato.data.base import DataSpec
 from sfumato.errors import CapabilityError, ConfigError, DivergedError, ShapeError
 from sfumato.families.optimizers import AdamW
-from sfumato.images import Images, Size
+from sfumato.images import Images, Known, Size
 from sfumato.kinds import Kind
 from sfumato.networks.condition import NOTHING, Condition
 from sfumato.streams import Rngs, device_of, uniforms
@@ -112,6 +112,8 @@ class Stage:
 
     name: str = "train"
     share: float = 1.0
+    turns: int | None = None
+    """Rounds that it lasts, in place of a share: what learns from one picture counts turns and not images."""
     size: Size | None = None
     """Images are made smaller to this size."""
     crop: Size | None = None
@@ -129,6 +131,14 @@ class Pass(Protocol):
 
     def all(self, at_once: int = 256) -> Iterator[tuple[Images, Tensor | None]]:
         """Images in [-1, 1] in the order of the set, and their labels; each is charged to the ledger."""
+        ...
+
+    def known(self) -> Known | None:
+        """Where the images count, 1, and where not, 0, in the same order; None where they count everywhere."""
+        ...
+
+    def stream(self, name: str) -> Generator:
+        """A stream of the training's seed."""
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from sfumato.errors import ShapeError
@@ -53,6 +53,16 @@ def count(image: Shaped[Tensor, "C H W"], width: int, periodic: bool = False) ->
         )
     rows, columns = image.shape[1:]
     return (rows, columns) if periodic else (rows - width + 1, columns - width + 1)
+
+
+def whole(known: Float[Tensor, "K 1 H W"], width: int) -> Bool[Tensor, "K h w"]:
+    """Which width x width windows lie in what is known, 1, with nothing of what is not, 0.
+
+    Example:
+        >>> whole(torch.tensor([[[[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]]]]), 2).tolist()
+        [[[True, False]]]
+    """
+    return (F.max_pool2d(1 - known, width, 1) == 0)[:, 0]
 
 
 def tiles(image: Shaped[Tensor, "C H W"], rows: int, columns: int) -> Shaped[Tensor, "N C h w"]:

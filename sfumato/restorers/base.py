@@ -44,6 +44,9 @@ class Restorer(Kind, ABC, root=True):
     trains_on_tasks: ClassVar[bool] = True
     """Whether its family is trained on the tasks themselves; else on generation, once for all of them."""
 
+    rehearses: ClassVar[bool] = True
+    """Whether a first answer is thrown away before the clock starts, so that libraries are warm."""
+
     def __init__(self, config: Any, family: Family | None = None):
         self.config: Any = config
         if self.needs is not None and not isinstance(family, self.needs):
@@ -78,10 +81,14 @@ class Restorer(Kind, ABC, root=True):
         """How many network calls one answer takes."""
         return 0 if self.family is None else self.family.calls()
 
+    def costs(self) -> dict[str, float]:
+        """What its answers took beside the time of each, by name and unit."""
+        return {}
+
     @classmethod
     def answers(cls, operator: Operator) -> bool:
         """Whether it can undo such an operator: classical in-painters fill what is hidden, interpolators enlarge."""
-        return True
+        return not operator.likens
 
     @final
     def check(self, observation: Observation) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,6 +33,8 @@ class Measured:
     milliseconds: float
     shown: Pixels
     """The first answers, for the report."""
+    costs: dict[str, float] = field(default_factory=dict)
+    """What the answers took beside their time."""
 
 
 def observe(task: Task, split: Split, places: slice, device: torch.device | str) -> tuple[Pixels, Observation]:
@@ -63,8 +65,8 @@ def measure(
     test, family = data.test, restorer.family
     seconds, shown = 0.0, []
     _, first_few = observe(task, test, slice(0, 8), device)
-    # Libraries warm up outside the clock.
-    restorer.restore(first_few, rng=stream(seed, "rehearsal", device=device))
+    if restorer.rehearses:  # libraries warm up outside the clock
+        restorer.restore(first_few, rng=stream(seed, "rehearsal", device=device))
     used: list[Metric] = []
     models = [metric for metric in metrics if metric.needs is not None]
     images = [metric for metric in metrics if metric.needs is None]
@@ -100,7 +102,7 @@ def measure(
             by_class = metric.within(test.labels)
             if by_class:
                 within[metric.label] = {data.class_name(label): value for label, value in by_class.items()}
-    return Measured(scores, within, 1000 * seconds / len(test), torch.cat(shown))
+    return Measured(scores, within, 1000 * seconds / len(test), torch.cat(shown), restorer.costs())
 
 
 def _of_the_model(

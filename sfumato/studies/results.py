@@ -54,6 +54,8 @@ class Result(Strict):
     """Wall-clock time to restore one image, in batches."""
     calls: int = 0
     """Network calls for one image."""
+    costs: dict[str, float] = {}
+    """What its answers took beside their time, by name and unit."""
     scores: dict[str, Score] = {}
     """The figures by their labels."""
     within: dict[str, dict[str, float]] = {}

@@ -229,6 +229,7 @@ def result(method: Method, task: Task, seed: int, measured: Measured, trained: R
         parents={} if trained is None else {name: part.ledger for name, part in trained.parts.items()},
         milliseconds=measured.milliseconds,
         calls=calls,
+        costs=measured.costs,
         scores={score.label: score for score in measured.scores},
         within=measured.within,
     )
@@ -243,6 +244,8 @@ def rehearse(resolved: Resolved, device: str) -> None:
     if len(data.test) == 0:
         raise ConfigError(f"{data.name} has no test images, so there is nothing to report on; choose other data")
     labels = []
+    if any(not task.trains for task in resolved.tasks) and any(method.family for method in study.methods):
+        raise ConfigError("a texture is learnt picture by picture: give its methods a restorer (synthesis) and no family")
     for settings in study.metrics:
         metric: Metric = build(settings)
         metric.prepare(processes.join(device))

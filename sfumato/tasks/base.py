@@ -46,6 +46,8 @@ class Operator(ABC):
     """The channels of y are mixtures of those of x."""
     blurs: ClassVar[bool] = False
     """A pixel of y is a mixture of pixels around it, at the size of x."""
+    likens: ClassVar[bool] = False
+    """x is shown as an example, and another picture like it is asked for."""
     linear: ClassVar[bool] = True
     """Whether A is known and linear, so that it has an adjoint; not so where pictures were paired by somebody."""
 
@@ -222,6 +224,8 @@ class Task(Kind, ABC, root=True):
     """False where nothing is observed, so that networks need no condition channels."""
     paired: ClassVar[bool] = False
     """Whether what is observed comes with the data (a pair of pictures) and not from an operator."""
+    trains: ClassVar[bool] = True
+    """Whether a family can be trained on it; else each picture is learnt by itself when it is answered."""
     region: Region = "unknown"
     """Where a loss looks."""
     noise: float = 0.0

@@ -20,17 +20,17 @@ from sfumato.streams import stream
 from sfumato.tasks.base import Observation, Operator, Task
 
 BATCH = 4
-WIDTH = 4
+SMALL = {"width": 4, "turns": 3}
 GREY, COLOUR = DataSpec(channels=1, size=(8, 8)), DataSpec(channels=3, size=(16, 16))
 POINTS = DataSpec(channels=2, size=(1, 1))
 WIDE = DataSpec(channels=3, size=(8, 12))
 
 
 def configured(root: type[Kind], kind: str | Strict) -> Any:
-    """A config as it is, or a kind's defaults with a small width."""
+    """A config as it is, or a kind's defaults with a small width, and few turns where it counts them itself."""
     config = parse(root, kind)
-    small = isinstance(kind, str) and "width" in type(config).model_fields
-    return config.model_copy(update={"width": WIDTH}) if small else config
+    small = {name: value for name, value in SMALL.items() if name in type(config).model_fields}
+    return config.model_copy(update=small) if isinstance(kind, str) else config
 
 
 def pictures(n: int, channels: int, size: Size | int) -> Pixels:
@@ -61,7 +61,7 @@ def tasks_for(spec: DataSpec, stages: Sequence[Stage] = ()) -> list[Task]:
         except ConfigError:
             continue
         something_to_make = bool((given < 1).any())  # not so where the images are 1 x 1 and that pixel is given
-        if something_to_make and not task.paired and (spec.condition or not task.conditional):
+        if something_to_make and not task.paired and task.trains and (spec.condition or not task.conditional):
             fit.append(task)
     return fit
 

@@ -20,6 +20,8 @@ Shape = Sequence[int]  # [images, heads, pixels, channels]
 class Ledger(Strict):
     """What has been spent so far; `images` is the budget's axis, the others are shown beside it."""
 
+    planned: int = 0
+    """Images that are to be consumed in all, as far as is known; 0 before the first stage."""
     images: int = 0
     """Real images consumed, over all players' turns."""
     turns: dict[str, int] = {}

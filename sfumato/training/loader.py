@@ -15,7 +15,7 @@ from sfumato.data.base import Split
 from sfumato.data.pictures import InMemory
 from sfumato.errors import ConfigError
 from sfumato.families.base import Stage
-from sfumato.images import Images, Pixels, to_float
+from sfumato.images import Images, Known, Pixels, to_float
 from sfumato.streams import stream
 from sfumato.training import processes
 
@@ -60,7 +60,7 @@ class Loader:
         small = len(split) * channels * rows * columns <= MOST
         if split.pictures.in_memory and small and isinstance(split.pictures, InMemory):
             inputs = None if split.inputs is None else split.inputs.read(slice(0, len(split))).to(self.device)
-            self.split = Split(split.pictures.pixels.to(self.device), split.labels, inputs)
+            self.split = Split(split.pictures.pixels.to(self.device), split.labels, inputs, split.known)
         self._smaller: tuple[int, Split] = 1, self.split
         self._order: tuple[int, Int[Tensor, " N"]] | None = None
         self._ahead: tuple[int, Future[Read]] | None = None
@@ -68,7 +68,7 @@ class Loader:
 
     def at(self, position: int, stage: Stage) -> Drawn:
         """This process's share of the batch after `position` images, prepared for a stage."""
-        share = self.batch // processes.world()
+        share = self.share(stage)
         places = self._places(position + processes.rank() * share, share)
         pixels, label, inputs = self._read(position, places, stage)
         coin = self._uniforms("flip", position, share, 1, 1, 1) if self.flip else None
@@ -77,6 +77,19 @@ class Loader:
         other = None if inputs is None else self._prepared(inputs, stage, coin, corner)
         told = None if label is None else label.to(self.device)
         return Drawn(x, places, told, other)
+
+    def share(self, stage: Stage) -> int:
+        """Images of a batch for this process; a stage that counts turns sees each picture once in one."""
+        share = self.batch // processes.world()
+        return share if stage.turns is None else min(share, len(self.split))
+
+    def known(self) -> Known | None:
+        """Where the images count, if not everywhere."""
+        return None if self.split.known is None else self.split.known.to(self.device, torch.float32)
+
+    def stream(self, name: str) -> Generator:
+        """A stream of the training's seed."""
+        return stream(self.seed, name, device=self.device)
 
     def all(self, at_once: int = 256) -> Iterator[tuple[Images, Tensor | None]]:
         """One pass over the set in its own order, each image charged: for what is computed and not trained by steps."""

@@ -117,11 +117,13 @@ def plan(config: RunConfig, *, device: str = "auto", data: Dataset | None = None
     with suppress(DivergedError):  # a rehearsal is no verdict
         trainer.run(data.train if players else some)
     ledger: Ledger = trainer.ledger
-    seconds, flops = 0.0, 0.0
+    seconds, flops, images = 0.0, 0.0, 0
     for name, taken in trainer.taken.items():
-        rounds = stages[name].share * config.budget.images / max(trainer.charged[name], 1)
+        rounds = stages[name].turns or stages[name].share * config.budget.images / max(trainer.charged[name], 1)
         seconds += math.ceil(rounds) * median(taken[1:] or taken)
         flops += rounds * trainer.flops[name]
+        images += math.ceil(rounds) * trainer.charged[name] if stages[name].turns else 0
+    images = images or config.budget.images
     if not trainer.taken:  # fitted in one pass
         share = len(data.train) / len(some)
         seconds, flops = ledger.seconds * share, ledger.flops * share
@@ -129,7 +131,7 @@ def plan(config: RunConfig, *, device: str = "auto", data: Dataset | None = None
         family=str(config.family.kind),
         parameters=parameter_count(family.deployed()),
         parameters_training=parameter_count([family]),
-        images=config.budget.images if trainer.taken else len(data.train),
+        images=images if trainer.taken else len(data.train),
         seconds=seconds,
         flops=flops,
         peak_bytes=max(ledger.peak_bytes, peak_bytes(trainer.device)),

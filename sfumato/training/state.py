@@ -134,7 +134,7 @@ class State:
         peak = max(self.ledger.peak_bytes, peak_bytes(self.device))
         self.ledger = self.ledger.model_copy(update={"peak_bytes": peak})
         means = self.losses.means(self.ledger.images)
-        if means and self.ledger.images >= self.budget.images / 10:
+        if means and self.ledger.images >= self.ledger.planned / 10:
             said = self.family.alarm(means)
             since = (
                 self.ledger.alarm if said and self.ledger.alarm else f"from {self.ledger.images:,} images on: {said}"
@@ -151,7 +151,7 @@ class State:
         """Average the weights after the round that began with so many images, and keep the moment if it is one."""
         now, budget = self.ledger.images, self.budget
         self.average.update(now, now - before)
-        if moments.passed(budget.images, before, now, budget.moments):
+        if moments.passed(self.ledger.planned, before, now, budget.moments):
             processes.average_buffers(self.family)
             if processes.rank() == 0 and self.folder is not None:
                 moments.keep(self.folder, now, self.average.deployed())

@@ -78,7 +78,7 @@ class Trainer:
         # float32 is float32 on a GPU too, and TF32 goes with bfloat16, for what autocast leaves in float32.
         with Interrupt() as interrupt, products(tf32=state.ledger.precision == "bfloat16"):
             for number, stage in enumerate(stages):
-                begin, planned = planned, planned + stage.share * budget.images
+                begin, planned = planned, planned + (0 if stage.turns else stage.share * budget.images)
                 if number < state.progress.stage:
                     continue
                 if number > state.progress.stage or resumed is None:
@@ -95,12 +95,22 @@ class Trainer:
                 )
                 resumed = None
                 if turns:
+                    self._plan(number, stages, batches.loader.share(stage), turns)
                     limits = begin - state.progress.saved, planned - state.progress.saved
                     self._rounds(stage, turns, batches, limits, interrupt)
                 if stage.use_average:
                     state.average.copy_to(self.family)
         loader.close()
         return state.deploy()
+
+    def _plan(self, number: int, stages: Sequence[Stage], share: int, turns: Mapping[str, Turn]) -> None:
+        """Write down how many images all stages take, where turns are counted by this one's rounds."""
+        state, players = self.state, [turn.player for turn in turns.values() if turn.player.in_budget]
+        counted = [stage for stage in stages[number:] if stage.turns is not None]
+        a_round = share * processes.world() * sum(player.turns if player.fresh else 1 for player in players)
+        left = a_round * (sum(stage.turns or 0 for stage in counted) - state.progress.rounds)
+        planned = state.ledger.images + left if counted else self.budget.images
+        state.ledger = state.ledger.model_copy(update={"planned": planned})
 
     def _rounds(
         self,
@@ -112,16 +122,22 @@ class Trainer:
     ) -> None:
         """Rounds of turns until the stage's share of the budget is spent, or it ends itself."""
         state, (begin, end) = self.state, limits
-        while state.ledger.images < end and not state.progress.ended:
+
+        def spent() -> float:
+            if stage.turns is not None:
+                return state.progress.rounds / stage.turns
+            return (state.ledger.images - begin) / max(end - begin, 1)
+
+        while spent() < 1 and not state.progress.ended:
             before = state.ledger.images
-            self._round(stage, turns, batches, (before - begin) / max(end - begin, 1))
+            self._round(stage, turns, batches, spent())
             if state.ledger.images == before:
                 raise ConfigError(f"stage {stage.name!r}: no player's turns count, so the budget would never be spent")
             state.take_in(before)
             state.progress.rounds += 1
             rounds = state.progress.rounds
             state.tick()
-            over = state.ledger.images >= end
+            over = spent() >= 1
             if rounds % self.log_rounds == 0 or over:
                 means = state.look()
                 done = stage.stop_when is not None and stage.stop_when(means)
@@ -132,26 +148,28 @@ class Trainer:
                 state.save(turns)
             if stop:
                 self._interrupted()
-        if state.progress.ended:
+        if state.progress.ended and stage.turns is None:
             state.progress.saved += max(int(end) - state.ledger.images, 0)
 
     def _round(self, stage: Stage, turns: Mapping[str, Turn], batches: Batches, within: float) -> None:
         """Each player's turns, one after the other, on new batches or on the round's own."""
         state, batch = self.state, None
+        share = batches.loader.share(stage) * processes.world()
+        progress = state.ledger.images / max(state.ledger.planned, 1)
         for turn in turns.values():
             player = turn.player
             for again in range(player.turns):
                 position, fresh = state.progress.position, player.fresh or batch is None
                 if fresh or batch is None:
-                    batch = batches.at(position, stage, state.ledger.images / self.budget.images, within)
-                    state.progress.position += self.budget.batch
+                    batch = batches.at(position, stage, progress, within)
+                    state.progress.position += share
                 else:
                     batch = batches.again(batch, position, player.name, again)
                 layers = batches.stream("layers", position, *(() if fresh else (player.name, again)))
                 count = state.ledger.turns.get(player.name, 0)
                 flops = self._flops(stage, turn, batch, layers, count)
                 turn.take(batch, count, layers)
-                state.charge(self.budget.batch if fresh and player.in_budget else 0, flops, player.name)
+                state.charge(share if fresh and player.in_budget else 0, flops, player.name)
 
     def _flops(self, stage: Stage, turn: Turn, batch: Batch, layers: torch.Generator, count: int) -> float:
         """Operations of the objectives that are due; each is counted the first time, outside the clock."""
@@ -173,17 +191,18 @@ class Trainer:
         state = self.state
         if number in state.progress.fitted:
             return
-        begun = state.ledger
+        begun, computed = state.ledger, False
         with flop_counter() as counter:
-            for _ in self.family.fit(stage, loader):
+            for share in self.family.fit(stage, loader):
+                computed = True
                 state.tick()
                 if state.watch is not None and processes.rank() == 0:
-                    state.watch(state.ledger, {})
+                    state.watch(state.ledger, {stage.name: share} if share else {})
                 if self._agreed(interrupt.wanted, 0):
                     state.ledger = begun
                     self._interrupted()
         state.progress.fitted.append(number)
-        if state.ledger.images > begun.images:
+        if computed:
             state.charge(flops=counter.get_total_flops())
             state.tick()
             state.progress.position = max(state.progress.position, state.ledger.images)
@@ -203,4 +222,4 @@ class Trainer:
             if self.folder
             else "nothing was kept"
         )
-        raise Interrupted(f"stopped after {self.ledger.images:,} of {self.budget.images:,} images; {kept}")
+        raise Interrupted(f"stopped after {self.ledger.images:,} of {self.ledger.planned:,} images; {kept}")

@@ -26,6 +26,7 @@ from sfumato.testing import check_config, check_family, check_metric, check_rest
 SMALL = DataSpec(channels=1, size=8)
 REQUIRED: dict[str, Any] = {
     "crops": {"path": "."},
+    "exemplar": {"path": "a.png"},
     "folder": {"path": "."},
     "npz": {"path": "a.npz"},
     "memory": {"counts": [8, 1, 1], "shape": [1, 8, 8], "sha256": "0" * 64},
@@ -142,6 +143,9 @@ def settings_of(kind: str, folder: Path) -> dict[str, Any]:
             (folder / part).mkdir()
             Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(folder / part / "a.png")
         return {"path": str(folder), "size": 8, "each": 20}
+    if kind == "exemplar":
+        Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).save(folder / "a.png")
+        return {"path": str(folder / "a.png")}
     if kind == "folder":
         for part, count in (("train", 6), ("validation", 3), ("test", 3)):
             (folder / part).mkdir()

@@ -1,0 +1,185 @@
+"""Feature transport: a feed-forward texture whose patches, or network features, optimal transport takes to the exemplar's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field, field_validator
+from torch import Generator, Tensor, nn
+
+from sfumato.families.base import Batch, Objective, Player, Stage, Terms, weights
+from sfumato.families.optimizers import Adam, Optimizer
+from sfumato.families.scales import counting
+from sfumato.families.texture import Plane, Texture, TextureConfig, Wish, a_window
+from sfumato.features.base import Features, Perceives, extractor
+from sfumato.images import Images, Size
+from sfumato.kinds import choice
+from sfumato.maths.keyed import normals
+from sfumato.maths.patches import depth, whole
+from sfumato.maths.regions import Box
+from sfumato.maths.transport import Cost
+from sfumato.networks.texture_net import TextureNet
+
+
+class FeatureTransport(Texture, Plane):
+    """min over G, max over v of sum_s E_x min_j (|x - y_j|^2 - v_j) + mean_j v_j, x a patch of G(z) at scale s, y_j of u.
+
+    The inner maximum is W_2^2 between the law of the made patches and that of `targets` patches of the exemplar
+    (semi-discrete optimal transport); v goes up in its own turns, G down in its. With `features`, the vectors of a fixed
+    network's maps take the place of patches. Once trained, a picture of any size is one pass, window by window.
+    References: Houdard, Leclaire, Papadakis and Rabin (2023), A generative model for texture synthesis based on optimal
+    transport between feature distributions; the same authors (2021), Wasserstein generative models for patch-based texture
+    synthesis.
+    """
+
+    class Config(TextureConfig):
+        kind: Literal["feature_transport"] = "feature_transport"
+        width: int = Field(default=24, ge=1)
+        """Channels of the generator."""
+        noise: int = Field(default=3, ge=1, le=64)
+        """Channels of the noise at each scale."""
+        features: Annotated[Any, choice(Features)] | None = None
+        """Whose maps: lite0, vgg; left out: patches of pixels."""
+        maps: int = Field(default=4, ge=1, le=16)
+        """How many maps are looked at, where there are features."""
+        patch: int = Field(default=4, ge=1, le=15)
+        """Rows and columns of a patch."""
+        scales: int = Field(default=5, ge=1, le=8)
+        """Scales of the noise and of the patches, each half as large; fewer for a small exemplar."""
+        targets: int = Field(default=1000, ge=2)
+        """Patches or vectors of the exemplar, at each scale."""
+        seen: int = Field(default=1000, ge=2)
+        """Patches or vectors of a made picture that a turn looks at, at each scale."""
+        side: int = Field(default=128, ge=8)
+        """Rows and columns of a made picture in training; at most the exemplar's."""
+        pictures_a_turn: int = Field(default=2, ge=1)
+        """Pictures that are made in a turn."""
+        dual_turns: int = Field(default=5, ge=1)
+        """Turns of the potentials for one of the generator."""
+        turns: int = Field(default=800, ge=1)
+        """Turns of the generator."""
+        optimizer: Annotated[Any, choice(Optimizer, "adam")] = Adam.Config(lr=5e-3)
+        """How the generator moves."""
+        dual_optimizer: Annotated[Any, choice(Optimizer, "adam")] = Adam.Config(lr=1e-2)
+        """How the potentials move."""
+
+        @field_validator("features")
+        @classmethod
+        def _perceives(cls, features: Any) -> Any:
+            if features is not None and not issubclass(features.owner, Perceives):
+                raise ValueError(f"a loss cannot follow features {features.kind!r}; use lite0 or vgg")
+            return features
+
+    wraps = True
+    smallest = 8
+
+    def prepare(self) -> None:
+        """The generator, the exemplar's vectors and their potentials."""
+        config = self.config
+        self.scales = min(config.scales, depth(min(self.spec.size), 2 * config.patch))
+        self.net = TextureNet(self.spec.channels, config.width, config.noise, self.scales)
+        with torch.no_grad():
+            clouds = [rows for rows, _ in self._clouds(self.exemplars, None)]
+        for i, rows in enumerate(clouds):
+            self.register_buffer(f"points_{i}", torch.zeros(config.targets, rows.shape[1]))
+        self.potentials = nn.ParameterList(nn.Parameter(torch.zeros(config.targets)) for _ in clouds)
+
+    @property
+    def grain(self) -> int:
+        """The coarsest noise has to meet itself too."""
+        return 1 << (self.scales - 1)
+
+    def stages(self) -> Sequence[Stage]:
+        """One, which counts turns."""
+        return (Stage(turns=self.config.turns),)
+
+    def learn(self, stage: Stage, rng: Generator) -> Iterator[float]:
+        """Vectors of the exemplar at random places where all counts."""
+        for points, (rows, counts) in zip(self._points, self._clouds(self.exemplars, self.known), strict=True):
+            places = counts.nonzero()[:, 0] if bool(counts.any()) else torch.arange(len(rows), device=rows.device)
+            order = torch.randperm(len(places), generator=rng, device=rng.device)
+            points.copy_(rows[places[order.repeat(-(-len(points) // len(order)))[: len(points)]]])
+        yield 1.0
+
+    def players(self, stage: Stage) -> Sequence[Player]:
+        """The potentials' turns, then the generator's."""
+        config = self.config
+        group = weights(self.potentials)
+        return [
+            Player("potentials", [group], [Objective(self.dual_loss)], config.dual_optimizer, config.dual_turns),
+            Player("generator", [weights(self.net)], [Objective(self.generator_loss)], config.optimizer),
+        ]
+
+    def dual_loss(self, batch: Batch) -> Terms:
+        """Minus the dual, for a picture that is not followed."""
+        with torch.no_grad():
+            made = self._made(batch.rng)
+        return {"dual": -self._dual(made, batch.rng)}
+
+    def generator_loss(self, batch: Batch) -> Terms:
+        """The dual, whose potentials do not move."""
+        return {"transport": self._dual(self._made(batch.rng), batch.rng)}
+
+    def _dual(self, made: Images, rng: Generator) -> Float[Tensor, ""]:
+        total = made.new_zeros(())
+        for (rows, _), y, v in zip(self._clouds(made, None), self._points, self.potentials, strict=True):
+            some = torch.randint(len(rows), (self.config.seen,), generator=rng, device=rng.device)
+            total = total + ((Cost()(rows[some], y) - v).amin(1).mean() + v.mean()) / y.shape[1]
+        return total / len(self.potentials)
+
+    @property
+    def _points(self) -> list[Tensor]:
+        return [self.get_buffer(f"points_{i}") for i in range(len(self.potentials))]
+
+    def _made(self, rng: Generator) -> Images:
+        """Windows of planes that the stream names."""
+        side = min(self.config.side, *self.spec.size)
+        seeds = torch.randint(1 << 62, (self.config.pictures_a_turn,), generator=rng, device=rng.device).tolist()
+
+        def noise(scale: int, box: Box) -> Tensor:
+            return torch.stack([self._noise(scale, box, seed, None) for seed in seeds])
+
+        made: Images = self.net(Box(0, 0, side, side), noise)
+        return made
+
+    def _noise(self, scale: int, box: Box, seed: int, period: Size | None) -> Float[Tensor, "n h w"]:
+        across = None if period is None else (period[0] >> scale, period[1] >> scale)
+        return normals(box, self.config.noise, seed, f"scale {scale}", across).to(self.device)
+
+    def _clouds(self, x: Images, known: Tensor | None) -> Iterator[tuple[Float[Tensor, "n d"], Tensor]]:
+        """The vectors that are transported, of each scale or map, and which of them count."""
+        config = self.config
+        if config.features is not None:
+            features: Any = extractor(config.features, x.device)
+            for _, one in islice(features.maps(x), config.maps):
+                size = one.shape[2], one.shape[3]
+                counts = one.new_ones(len(one), *size) if known is None else counting(known, size)
+                yield one.permute(0, 2, 3, 1).flatten(0, 2), counts.flatten() == 1
+            return
+        for scale in range(self.scales):
+            small = F.avg_pool2d(x, 1 << scale)
+            side = min(config.patch, *small.shape[2:])
+            rows = F.unfold(small, side).transpose(1, 2).flatten(0, 1)
+            counts = torch.ones(len(rows), dtype=torch.bool, device=x.device)
+            if known is not None:
+                counts = whole(counting(known, (small.shape[2], small.shape[3])), side).flatten()
+            yield rows, counts
+
+    def block(self, row: int, column: int, seed: int, period: Size | None) -> Float[Tensor, "C s s"]:
+        """One pass."""
+        box = Box(row * self.side, column * self.side, self.side, self.side)
+        made: Images = self.net(box, lambda scale, where: self._noise(scale, where, seed, period)[None])
+        return made[0]
+
+    def make(self, wish: Wish, rng: Generator) -> Images:
+        """A window of the plane."""
+        return a_window(self, wish, rng)
+
+    def deployed(self) -> Sequence[nn.Module]:
+        """The generator."""
+        return (self.net,)

@@ -1,0 +1,200 @@
+"""Textures from one picture: what `sfumato texture` and `sfumato.texture` do.
+
+A method learns from the exemplar (or a folder has what was learnt before), and makes pictures of any size that look like it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sfumato import config as settings
+from sfumato.config import Strict
+from sfumato.data.exemplar import Exemplar
+from sfumato.data.memory import in_memory
+from sfumato.errors import CapabilityError, ConfigError
+from sfumato.families.base import Family
+from sfumato.families.texture import Plane, Texture, Wish, plane_seed, unwatched
+from sfumato.images import grid, to_float, to_uint8
+from sfumato.kinds import choice, discover, find
+from sfumato.maths.regions import Box
+from sfumato.restorers.synthesis import learnt
+from sfumato.streams import stream
+from sfumato.strips import write_strips
+from sfumato.tasks.generation import Generation
+from sfumato.training.averages import Last
+from sfumato.training.budget import Budget
+from sfumato.training.run import RunConfig, load, train
+from sfumato.training.state import Watch
+
+GAP = 4  # pixels between the pictures of a sheet
+LARGEST = 1 << 31  # pixels of a picture that is asked for; a typing error, above
+WHOLE = 64_000_000  # and of one that is made in one piece
+
+Share = Callable[[float], None]
+
+
+def methods() -> list[str]:
+    """The names of the texture families."""
+    return [name for name, kind in discover(Family).items() if issubclass(kind, Texture)]
+
+
+def method_of(name: str, changes: Sequence[str] = ()) -> Strict:
+    """The settings of a method from its name and `setting=value` changes.
+
+    Raises: ConfigError: no such method, or one that learns from many pictures.
+    """
+    if not issubclass(find(Family, name), Texture):
+        raise ConfigError(f"{name} learns from many pictures; those that learn from one: {', '.join(methods())}")
+    values = settings.override({"method": {"kind": name}}, [f"method.{change}" for change in changes])
+    found: Strict = settings.load(Named, values, "texture").method
+    return found
+
+
+class Named(Strict):
+    """A method and its settings."""
+
+    method: Annotated[Any, choice(Family)]
+    """A texture family."""
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """Rows and columns from WIDTHxHEIGHT, or from one number for a square.
+
+    Raises: ConfigError: it is neither, or more than two billion pixels.
+
+    Example:
+        >>> size_of("1280x768"), size_of("64")
+        ((768, 1280), (64, 64))
+    """
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) > 2 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
+        raise ConfigError(f"--size {text[:40]}: write WIDTHxHEIGHT in pixels, as in 1280x768, or one number for a square")
+    columns, rows = (int(parts[0]), int(parts[-1])) if len(text) < 24 else (0, LARGEST)
+    if not 1 <= rows * columns < LARGEST:
+        raise ConfigError(f"--size {text[:40]} is not a picture of 1 to {LARGEST:,} pixels; ask for a smaller one")
+    return rows, columns
+
+
+def learn(
+    exemplar: Path,
+    method: Strict,
+    folder: Path,
+    *,
+    mask: Path | None = None,
+    window: tuple[int, int] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    watch: Watch | None = None,
+) -> Texture:
+    """Learn from a picture file; the folder then is a run like any other, and an interrupted one goes on.
+
+    Raises: DataError: the picture cannot be read. ConfigError: it is too small for the method.
+    """
+    source = Exemplar.Config(path=exemplar.absolute(), mask=None if mask is None else mask.absolute(), window=window)
+    one = Budget(batch=1, average=Last.Config())
+    run = RunConfig(data=source, tasks=[Generation.Config()], family=method, budget=one, seed=seed)
+    family: Any = train(run, folder, device=device, watch=watch).family
+    return family
+
+
+def learnt_before(folder: Path, device: str = "auto") -> Texture:
+    """What a folder has.
+
+    Raises: WeightsError: it is no finished run. CapabilityError: it is no texture's.
+    """
+    family = load(folder, device).family
+    if not isinstance(family, Texture):
+        raise CapabilityError(f"{folder} is a {family.config.kind}, which learnt no texture; use `sfumato sample`")
+    return family
+
+
+def check_wish(family: Texture, size: tuple[int, int], periodic: bool) -> None:
+    """Raises: CapabilityError, ConfigError: this method cannot make such a picture."""
+    if periodic and not family.wraps:
+        raise CapabilityError(
+            f"{family.config.kind} cannot make a picture that meets itself at its borders; these can: "
+            + ", ".join(name for name in methods() if find(Family, name).wraps)  # type: ignore[attr-defined]
+        )
+    if periodic and isinstance(family, Plane):
+        family.require_period(size)
+    if not isinstance(family, Plane) and size[0] * size[1] > WHOLE:
+        raise ConfigError(f"{family.config.kind} makes a picture in one piece, of at most {WHOLE:,} pixels; ask for a smaller one")
+
+
+def made(
+    family: Texture, size: tuple[int, int], seed: int, number: int = 0, periodic: bool = False, watch: Share = unwatched
+) -> UInt8[Tensor, "C H W"]:
+    """Picture `number` of a seed."""
+    check_wish(family, size, periodic)
+    rng = stream(seed, "sample", number, device=family.device)
+    with torch.no_grad():
+        return to_uint8(family.make(Wish(size, periodic, watch), rng))[0].cpu()
+
+
+def write(family: Texture, size: tuple[int, int], path: Path, seed: int, periodic: bool, watch: Share) -> None:
+    """The same picture as `made`, into a PNG file, strip by strip: memory does not grow with it.
+
+    Raises: CapabilityError: the method makes its picture in one piece.
+    """
+    check_wish(family, size, periodic)
+    if not isinstance(family, Plane):
+        raise CapabilityError(f"{family.config.kind} makes a picture in one piece")
+    plane = plane_seed(stream(seed, "sample", 0, device=family.device))
+    strips = family.strips(Box(0, 0, *size), plane, size if periodic else None, watch)
+    write_strips((to_uint8(strip[None])[0] for strip in strips), size, path)
+
+
+def sheet(pictures: Sequence[UInt8[Tensor, "C H W"]], columns: int | None = None) -> UInt8[Tensor, "3 h w"]:
+    """Pictures side by side on white, small ones in the corner of the largest."""
+    rows, across = (max(one.shape[axis] for one in pictures) for axis in (1, 2))
+    room = [F.pad(one.expand(3, -1, -1), (0, across - one.shape[2], 0, rows - one.shape[1]), value=255) for one in pictures]
+    return grid(torch.stack(room), columns, GAP)
+
+
+def texture(
+    picture: Path | str | Tensor | NDArray[np.uint8],
+    method: str | Strict = "texto",
+    *,
+    size: tuple[int, int] | None = None,
+    mask: Path | str | None = None,
+    seed: int = 0,
+    periodic: bool = False,
+    device: str = "auto",
+    watch: Watch | None = None,
+) -> UInt8[Tensor, "C H W"]:
+    """A picture, uint8 [C, rows, columns], that looks like the exemplar: a file, or an array of uint8 (H x W, H x W x C or
+    C x H x W).
+
+    `size` is rows and columns, the exemplar's if left out; `periodic` makes it meet itself at its borders. `method` is the
+    name of a texture family or its settings.
+
+    Raises: ConfigError: no such method, or a picture that is too small for it. DataError, ShapeError: not a picture.
+
+    Example:
+        >>> texture(torch.randint(0, 256, (32, 32, 3), dtype=torch.uint8), "gaussian_field", size=(20, 50)).shape
+        torch.Size([3, 20, 50])
+    """
+    config = method_of(method) if isinstance(method, str) else method
+    if isinstance(picture, Path | str):
+        with tempfile.TemporaryDirectory(prefix="sfumato-") as place:
+            masked = None if mask is None else Path(mask)
+            family = learn(
+                Path(picture), config, Path(place) / "run", mask=masked, seed=seed, device=device, watch=watch
+            )
+    else:
+        if mask is not None:
+            raise ConfigError("a mask goes with a picture file; for an array, use the alpha channel of a file")
+        array = torch.as_tensor(picture)
+        x = in_memory(array[None] if array.ndim == 3 else array[None, ..., None], None).train.images
+        family = learnt(config, to_float(x), seed, watch=watch)
+    return made(family, size or family.spec.size, seed, periodic=periodic)
