@@ -24,7 +24,7 @@ from sfumato.data.memory import in_memory
 from sfumato.errors import CapabilityError, ConfigError
 from sfumato.families.base import Family
 from sfumato.families.texture import Plane, Texture, Wish, plane_seed, unwatched
-from sfumato.images import grid, to_float, to_uint8
+from sfumato.images import PEAK, grid, to_float, to_uint8
 from sfumato.kinds import choice, discover, find
 from sfumato.maths.regions import Box
 from sfumato.restorers.synthesis import learnt
@@ -78,7 +78,9 @@ def size_of(text: str) -> tuple[int, int]:
     """
     parts = text.lower().replace("×", "x").split("x")
     if len(parts) > 2 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
-        raise ConfigError(f"--size {text[:40]}: write WIDTHxHEIGHT in pixels, as in 1280x768, or one number for a square")
+        raise ConfigError(
+            f"--size {text[:40]}: write WIDTHxHEIGHT in pixels, as in 1280x768, or one number for a square"
+        )
     columns, rows = (int(parts[0]), int(parts[-1])) if len(text) < 24 else (0, LARGEST)
     if not 1 <= rows * columns < LARGEST:
         raise ConfigError(f"--size {text[:40]} is not a picture of 1 to {LARGEST:,} pixels; ask for a smaller one")
@@ -128,7 +130,9 @@ def check_wish(family: Texture, size: tuple[int, int], periodic: bool) -> None:
     if periodic and isinstance(family, Plane):
         family.require_period(size)
     if not isinstance(family, Plane) and size[0] * size[1] > WHOLE:
-        raise ConfigError(f"{family.config.kind} makes a picture in one piece, of at most {WHOLE:,} pixels; ask for a smaller one")
+        raise ConfigError(
+            f"{family.config.kind} makes a picture in one piece, of at most {WHOLE:,} pixels; ask for a smaller one"
+        )
 
 
 def made(
@@ -157,7 +161,10 @@ def write(family: Texture, size: tuple[int, int], path: Path, seed: int, periodi
 def sheet(pictures: Sequence[UInt8[Tensor, "C H W"]], columns: int | None = None) -> UInt8[Tensor, "3 h w"]:
     """Pictures side by side on white, small ones in the corner of the largest."""
     rows, across = (max(one.shape[axis] for one in pictures) for axis in (1, 2))
-    room = [F.pad(one.expand(3, -1, -1), (0, across - one.shape[2], 0, rows - one.shape[1]), value=255) for one in pictures]
+    room = [
+        F.pad(one.expand(3, -1, -1), (0, across - one.shape[2], 0, rows - one.shape[1]), value=int(PEAK))
+        for one in pictures
+    ]
     return grid(torch.stack(room), columns, GAP)
 
 

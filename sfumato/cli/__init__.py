@@ -1,4 +1,4 @@
-"""The command line: `sfumato train | sample | restore | remove | texture | evaluate | explain | stats | study | report | kinds | check`.
+"""The command line: `sfumato train | sample | restore | remove | texture | evaluate | explain | stats | study | report ...`.
 
 A command only reads its options, calls one function and prints; user errors are one line and exit code 2.
 """

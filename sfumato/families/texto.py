@@ -99,7 +99,7 @@ class Texto(Texture, Plane):
     def learn(self, stage: Stage, rng: Generator) -> Iterator[float]:
         """The patches of one scale, and the potentials that spread the synthesis over them."""
         s, config = int(stage.name.split()[1]), self.config
-        x, known = self._at(s)
+        x, known = self.at(s)
         if s == self.scales - 1:
             self.mean[:], self.textons[:] = texton(x, known)
         y = self._choose(s, x, known, rng)
@@ -119,13 +119,13 @@ class Texto(Texture, Plane):
         if config.layers == 1:
             for step, v in ascend(draw, y, **told):
                 if step % 50 == 0 or step == config.turns:
-                    self._buffer("potentials", s).copy_(v)
+                    self.kept("potentials", s).copy_(v)
                     yield step / config.turns
             return
-        for step, found in ascend_layers(draw, y, grouped(y, len(self._buffer("outer", s)), rng), **told):
+        for step, found in ascend_layers(draw, y, grouped(y, len(self.kept("outer", s)), rng), **told):
             if step % 50 == 0 or step == config.turns:
                 for name, value in zip(("centres", "outer", "group", "potentials"), found, strict=True):
-                    self._buffer(name, s).copy_(value)
+                    self.kept(name, s).copy_(value)
                 yield step / config.turns
 
     def block(self, row: int, column: int, seed: int, period: Size | None) -> Float[Tensor, "C s s"]:
@@ -133,7 +133,7 @@ class Texto(Texture, Plane):
         w = self.config.patch
         box = Box(row * self.side, column * self.side, self.side, self.side)
         canvas = self._canvas(0, _wider(box, w - 1), seed, period)
-        return _averaged(self._buffer("points", 0)[self._moved(0, canvas)], canvas.shape[1:], w, 1)
+        return overlapped(self.kept("points", 0)[self.moved(0, canvas)], canvas.shape[1:], w, 1)
 
     def make(self, wish: Wish, rng: Generator) -> Images:
         """A window of the plane."""
@@ -149,40 +149,40 @@ class Texto(Texture, Plane):
         top, left = box.top // 2 - w + 1, box.left // 2 - w + 1
         bottom, right = (box.top + box.rows - 1) // 2 + w, (box.left + box.columns - 1) // 2 + w
         coarse = self._canvas(s + 1, Box(top, left, bottom - top, right - left), seed, period)
-        larger = self._buffer("larger", s + 1)[self._moved(s + 1, coarse)]
-        whole = _averaged(larger, (2 * (bottom - top), 2 * (right - left)), 2 * w, 2)
+        larger = self.kept("larger", s + 1)[self.moved(s + 1, coarse)]
+        whole = overlapped(larger, (2 * (bottom - top), 2 * (right - left)), 2 * w, 2)
         inner = Box(box.top - 2 * (top + w - 1), box.left - 2 * (left + w - 1), box.rows, box.columns)
         return whole[(slice(None), *inner.place)]
 
-    def _moved(self, s: int, canvas: Float[Tensor, "C h w"]) -> Int64[Tensor, " n"]:
+    def moved(self, s: int, canvas: Float[Tensor, "C h w"]) -> Int64[Tensor, " n"]:
         """The target of each patch of a canvas."""
-        x, y = F.unfold(canvas[None], self.config.patch)[0].T, self._buffer("points", s)
+        x, y = F.unfold(canvas[None], self.config.patch)[0].T, self.kept("points", s)
         if self.config.layers == 1:
-            return cell(x, y, self._buffer("potentials", s))
+            return cell(x, y, self.kept("potentials", s))
         names = ("centres", "outer", "group", "potentials")
-        return cell_in_layers(x, y, Layers(*(self._buffer(name, s) for name in names)))
+        return cell_in_layers(x, y, Layers(*(self.kept(name, s) for name in names)))
 
     def _choose(
         self, s: int, x: Float[Tensor, "K C h w"], known: Float[Tensor, "K 1 h w"], rng: Generator
     ) -> Float[Tensor, "n d"]:
         """Patches of the exemplar at random places where all counts, and their larger selves."""
-        w, n = self.config.patch, len(self._buffer("potentials", s))
+        w, n = self.config.patch, len(self.kept("potentials", s))
         places = whole(known, w).nonzero()
         if len(places) == 0:
             raise ConfigError(f"at scale {s} no {w} x {w} patch lies in the mask; take fewer scales or a larger mask")
         order = torch.randperm(len(places), generator=rng, device=rng.device).repeat(-(-n // len(places)))
         k, row, column = places[order[:n]].T
-        self._buffer("points", s).copy_(_windows(x, w)[k, row, column].flatten(1))
+        self.kept("points", s).copy_(_windows(x, w)[k, row, column].flatten(1))
         if s:
-            self._buffer("larger", s).copy_(_windows(self._at(s - 1)[0], 2 * w)[k, 2 * row, 2 * column].flatten(1))
-        return self._buffer("points", s)
+            self.kept("larger", s).copy_(_windows(self.at(s - 1)[0], 2 * w)[k, 2 * row, 2 * column].flatten(1))
+        return self.kept("points", s)
 
-    def _at(self, s: int) -> tuple[Float[Tensor, "K C h w"], Float[Tensor, "K 1 h w"]]:
+    def at(self, s: int) -> tuple[Float[Tensor, "K C h w"], Float[Tensor, "K 1 h w"]]:
         """The exemplars in means of blocks, and where whole blocks count."""
         side = 1 << s
         return F.avg_pool2d(self.exemplars, side), 1 - F.max_pool2d(1 - self.known, side)
 
-    def _buffer(self, name: str, s: int) -> Tensor:
+    def kept(self, name: str, s: int) -> Tensor:
         return self.get_buffer(f"{name}_{s}")
 
 
@@ -194,7 +194,7 @@ def _windows(x: Float[Tensor, "K C h w"], side: int) -> Float[Tensor, "K a b C s
     return x.unfold(2, side, 1).unfold(3, side, 1).permute(0, 2, 3, 1, 4, 5)
 
 
-def _averaged(patches: Float[Tensor, "n d"], size: Sequence[int], side: int, stride: int) -> Float[Tensor, "C h w"]:
+def overlapped(patches: Float[Tensor, "n d"], size: Sequence[int], side: int, stride: int) -> Float[Tensor, "C h w"]:
     """The mean of overlapping patches where all of them are there: `side / stride` - 1 strides inside the borders."""
     overlap = side // stride
     total = F.fold(patches.T[None], tuple(size), side, stride=stride)[0] / overlap**2

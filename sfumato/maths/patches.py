@@ -62,7 +62,8 @@ def whole(known: Float[Tensor, "K 1 H W"], width: int) -> Bool[Tensor, "K h w"]:
         >>> whole(torch.tensor([[[[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]]]]), 2).tolist()
         [[[True, False]]]
     """
-    return (F.max_pool2d(1 - known, width, 1) == 0)[:, 0]
+    down = F.max_pool2d(1 - known, (width, 1), 1)  # one axis after the other: the same mask, in far less time
+    return (F.max_pool2d(down, (1, width), 1) == 0)[:, 0]
 
 
 def tiles(image: Shaped[Tensor, "C H W"], rows: int, columns: int) -> Shaped[Tensor, "N C h w"]:

@@ -50,7 +50,9 @@ def provenance(made: UInt8[Tensor, "C H W"], true: UInt8[Tensor, "C h w"], side:
 def shown(found: Provenance, true: UInt8[Tensor, "C h w"]) -> UInt8[Tensor, "3 a b"]:
     """The map of where windows came from: red is the row, green the column; darker where it is no copy."""
     rows, columns = true.shape[1:]
-    place = torch.stack([found.row / max(rows - 1, 1), found.column / max(columns - 1, 1), torch.full(found.row.shape, 0.5)])
+    place = torch.stack(
+        [found.row / max(rows - 1, 1), found.column / max(columns - 1, 1), torch.full(found.row.shape, 0.5)]
+    )
     return (PEAK * place * torch.where(found.same, 1.0, 0.35)).round().to(torch.uint8)
 
 
@@ -80,7 +82,10 @@ class Copied(PairedMetric):
 
     def about(self) -> dict[str, Any]:
         """The window."""
-        return {"window": self.config.window, "same": "RMS of at most a twentieth of the exemplar's deviation, or 1 level"}
+        return {
+            "window": self.config.window,
+            "same": "RMS of at most a twentieth of the exemplar's deviation, or 1 level",
+        }
 
     def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, " B"]:
         """One an image."""

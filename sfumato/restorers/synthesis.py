@@ -58,7 +58,9 @@ class Synthesis(Restorer):
     def __init__(self, config: Config, family: Family | None = None):
         super().__init__(config, family)
         if not issubclass(config.method.owner, Texture):
-            raise ConfigError(f"{config.method.kind!r} learns from many pictures; name a texture, as in method = 'texto'")
+            raise ConfigError(
+                f"{config.method.kind!r} learns from many pictures; name a texture, as in method = 'texto'"
+            )
         self._learnt: dict[bytes, Texture] = {}
         self._spent: dict[str, list[float]] = {"learning, s": [], "synthesis, s": [], "memory, MiB": []}
 

@@ -116,7 +116,7 @@ def test_texto_pushes_patches_to_equal_shares(layers: int) -> None:
     def unevenness(family: Texture) -> float:
         assert isinstance(family, Texto)
         canvas = family._canvas(0, Box(0, 0, 200, 200), 5, None)
-        share = torch.bincount(family._moved(0, canvas), minlength=60) / 198**2
+        share = torch.bincount(family.moved(0, canvas), minlength=60) / 198**2
         return float((share - 1 / 60).abs().sum())
 
     # What is moved is the field itself, of which the mixture that was learnt from is only a fit
@@ -182,7 +182,7 @@ def test_one_colour_stays_one_colour(name: str) -> None:
     model = learnt(parse(Family, {"kind": name, **small}), torch.full((1, 3, 24, 24), 0.25), 0)
     made = model.sample(1, size=(17, 31), rng=stream(0, "sample"))
     assert made.shape == (1, 3, 17, 31)
-    if not list(model.parameters()) and "rate" not in kind_fields(name) or name == "texto":
+    if (not list(model.parameters()) and "rate" not in kind_fields(name)) or name == "texto":
         assert float((made - 0.25).abs().max()) < 0.02, name
 
 
