@@ -230,5 +230,7 @@ def _rich(part: tables.Table, intervals: bool) -> Table:
         name = Text(printable(row.method))
         if row.failures:
             name.append(f" ({len(row.failures)} diverged)", "red")
+        if row.aside:
+            name.append(f" ({row.aside.lower()}: not ranked)", "yellow")
         shown.add_row(name, *cells)
     return shown

@@ -47,6 +47,8 @@ class Score(Strict):
     """The least and the largest value that there can be, where there is one."""
     unit: str
     """The unit of the figure."""
+    limit: float | None = None
+    """Beyond it a method is shown and not ranked by any figure; null where there is none."""
     samples: list[float]
     """One value an image, a bootstrap replicate or a part; tests between methods are made on these, none where empty."""
     resampled: Literal["images", "replicates", "parts"]
@@ -91,6 +93,8 @@ class Metric(Kind, ABC, root=True):
     """The least and the largest value that the figure can have, where there is one."""
     truth_is_best: ClassVar[bool] = True
     """Whether the true images have the best figure; not so where something else is asked, as how answers differ."""
+    limit: ClassVar[float | None] = None
+    """A value beyond which a method is shown and not ranked: where it is no fair answer, as a copy is none."""
     needs: ClassVar[type | None] = None
     """What it asks of a family itself (Likelihood ...); None for a metric of images."""
     wants_train: ClassVar[bool] = False
@@ -221,7 +225,8 @@ class PairedMetric(Metric, ABC, abstract=True):
             "undefined_images": len(values) - n,
             **self.about(),
         }
-        return mean_score(self.label, defined, self.unit, card, self.better, self.span)
+        score = mean_score(self.label, defined, self.unit, card, self.better, self.span)
+        return score.model_copy(update={"limit": self.limit})
 
 
 def mean_score(

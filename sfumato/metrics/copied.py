@@ -61,7 +61,8 @@ class Copied(PairedMetric):
 
     1 for what is cut out of the exemplar and pasted (quilting, but for its seams), near 0 for what is new. A window of a
     plain part, as of sky, is the same as another without being copied; `off` is a twentieth of the exemplar's
-    standard deviation, and at least a level, so compare with another piece of the same texture.
+    standard deviation, and at least a level, so compare with another piece of the same texture. A method that copies over
+    half is shown and not ranked: the exemplar itself would be ahead in all that compares laws.
     """
 
     class Config(Strict):
@@ -70,6 +71,7 @@ class Copied(PairedMetric):
         """Rows and columns of a window."""
 
     truth_is_best: ClassVar[bool] = False
+    limit: ClassVar[float | None] = 0.5
     better: ClassVar[Literal["lower", "higher"]] = "lower"
     span = (0.0, 1.0)
     unit: ClassVar[str] = "of the windows"

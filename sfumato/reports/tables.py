@@ -6,12 +6,12 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sfumato.metrics.base import Score
 from sfumato.studies.results import Result
-from sfumato.studies.statistics import Difference, Figures, Summary, by_method, compare, ranked, summarise
+from sfumato.studies.statistics import Difference, Figures, Summary, beyond, by_method, compare, ranked, summarise
 from sfumato.studies.study import Study
 
 LATEX_ARROWS = {"lower": r"$\downarrow$", "higher": r"$\uparrow$", "zero": r"$\rightarrow 0$"}
@@ -52,6 +52,10 @@ class Row:
     entries: dict[str, Entry]
     failures: list[str]
     """Causes of the seeds that diverged."""
+    aside: str = ""
+    """The figure that takes the method out of the ranking; empty where none does."""
+    costs: dict[str, float] = field(default_factory=dict)
+    """What its answers took, by name and unit; means over seeds."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,11 @@ def table(results: Sequence[Result], task: str, study: Study | None = None) -> T
             if method in figures[label]
         }
         failures = [f"seed {result.seed}: {result.cause}" for result in mine if result.status != "ok"]
-        rows.append(Row(method, mine[0].learned, entries, failures))
+        well = [result for result in mine if result.status == "ok"]
+        costs = {
+            name: sum(result.costs[name] for result in well) / len(well) for name in (well[0].costs if well else {})
+        }
+        rows.append(Row(method, mine[0].learned, entries, failures, beyond(well), costs))
     return Table(task, list(columns.values()), rows, differences)
 
 
@@ -111,7 +119,7 @@ def tables_of(results: Sequence[Result], study: Study | None = None) -> list[Tab
 
 def leaders(figures: dict[str, Figures], differences: Sequence[Difference]) -> set[str]:
     """The best method and those whose difference to it has an interval that holds 0; nobody where all are equal."""
-    order = [name for name in ranked(figures) if not figures[name].chosen]
+    order = [name for name in ranked(figures) if not figures[name].aside]
     if len({figures[name].value for name in order}) < 2 or not differences:
         return set()
     near = {order[0]}

@@ -8,7 +8,18 @@ from collections.abc import Sequence
 from sfumato.errors import counted
 from sfumato.reports.tables import Table, number
 from sfumato.studies.results import Result
-from sfumato.studies.statistics import AHEAD, BEHIND, BETTER, OPEN, UNTESTED, WITHHELD, WORSE, Difference, ranked
+from sfumato.studies.statistics import (
+    AHEAD,
+    BEHIND,
+    BETTER,
+    OPEN,
+    UNTESTED,
+    WITHHELD,
+    WORSE,
+    Difference,
+    beyond,
+    ranked,
+)
 
 FEW_IMAGES, FEW_SEEDS = 100, 3
 SAID = {
@@ -25,7 +36,7 @@ def headlines(table: Table) -> list[str]:
     sentences = []
     for column in table.columns:
         figures = {row.method: row.entries[column.label] for row in table.rows if column.label in row.entries}
-        order = ranked({method: entry.figures for method, entry in figures.items() if not entry.figures.chosen})
+        order = ranked({method: entry.figures for method, entry in figures.items() if not entry.figures.aside})
         differences = [d for d in table.differences[column.label] if d.verdict != UNTESTED]
         if len({entry.summary.value for entry in figures.values()}) < 2 or not differences:
             continue
@@ -57,6 +68,9 @@ def coverage(results: Sequence[Result]) -> list[str]:
     if any(count == 1 for count in seeds.values()):
         lines.append("Ahead as trained speaks of these trained models alone: another seed may reverse it.")
     lines.append("Each training is measured at its end, and no figure of the test images chose anything.")
+    for method in dict.fromkeys(result.method for result in results):
+        if label := beyond([result for result in results if result.method == method and result.status == "ok"]):
+            lines.append(f"{method} is beyond the limit of {label}: its figures are shown and not ranked.")
     chosen: dict[str, list[str]] = {}
     for result in results:
         if result.chosen is not None:

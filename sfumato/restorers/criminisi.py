@@ -53,10 +53,12 @@ class Criminisi(Filler):
         squares = sources.square()
         confidence = (~gone).float()
         wide = (half, half, half, half)
-        x, gone = F.pad(x, wide, mode="replicate"), F.pad(gone, wide, value=False)
+        x = F.pad(x, wide, mode="replicate")
+        gone = F.pad(gone.float()[None, None], wide, mode="replicate")[0, 0] > 0  # what lies beyond is as unknown
         confidence = F.pad(confidence, wide)
-        while bool(gone.any()):
-            row, column = self.first(x, gone, confidence, side)
+        inner = slice(half, half + rows), slice(half, half + columns)
+        while bool(gone[inner].any()):
+            row, column = self.first(x, gone, confidence, side, inner)
             at = slice(row - half, row + half + 1), slice(column - half, column + half + 1)
             missing = gone[at]
             told = (~missing).float()[None].expand(x.shape[1], -1, -1).flatten()
@@ -67,18 +69,24 @@ class Criminisi(Filler):
             x[(0, slice(None), *at)] = torch.where(missing, patch, x[(0, slice(None), *at)])
             confidence[at] = torch.where(missing, mean, confidence[at])
             gone[at] = False
-        inner = slice(half, half + rows), slice(half, half + columns)
         return to_uint8(x[(..., *inner)])[0].permute(1, 2, 0).numpy()
 
     @staticmethod
-    def first(x: Images, gone: Bool[Tensor, "h w"], confidence: Float[Tensor, "h w"], side: int) -> tuple[int, int]:
-        """The place on the rim to be filled first."""
+    def first(
+        x: Images,
+        gone: Bool[Tensor, "h w"],
+        confidence: Float[Tensor, "h w"],
+        side: int,
+        inner: tuple[slice, slice],
+    ) -> tuple[int, int]:
+        """The place on the rim, inside the picture, to be filled first."""
         inside = gone.float()[None, None]
-        ring: Int64[Tensor, "n 2"] = (
-            gone & (-F.max_pool2d(-F.pad(inside, (1, 1, 1, 1), value=1.0), 3, 1)[0, 0] < 1)
-        ).nonzero()
+        own = torch.zeros_like(gone)
+        own[inner] = gone[inner]
+        least = -F.max_pool2d(-F.pad(inside, (1, 1, 1, 1), value=1.0), 3, 1)[0, 0]  # of what is around a pixel
+        ring: Int64[Tensor, "n 2"] = (own & (least < 1)).nonzero()
         if not len(ring):
-            ring = gone.nonzero()
+            ring = own.nonzero()
         grey = torch.where(gone, 0.0, x[0].mean(0))
         down, across = torch.zeros_like(grey), torch.zeros_like(grey)
         down[1:-1], across[:, 1:-1] = (grey[2:] - grey[:-2]) / 2, (grey[:, 2:] - grey[:, :-2]) / 2

@@ -32,8 +32,9 @@ class Exemplar(Filler):
     """Each pixel of a hole the mean of what the patches over it say, each the most alike of the known ones; coarse to fine.
 
     At the coarsest scale, where the hole is about as wide as a patch, what surrounds it is carried smoothly into it; then
-    patches are looked for and put there in turns, and where they lie is handed on to the scale of twice the size. Patches that
-    fit better count more. Around each hole a part of the picture is looked at, twice as long as the hole.
+    patches are looked for and put there in turns, and where they lie is handed on to the scale of twice the size. Patches
+    that fit better count more, and at the end each pixel is taken from the one that fits best: means of many are blurred.
+    Around each hole a part of the picture is looked at, twice as long as the hole.
     An observation that is small is enlarged by its own patches: those of a blurred copy that are most alike say what is
     lost (Freedman and Fattal, 2011; Glasner et al., 2009), and what was measured is kept.
     References: Wexler, Shechtman and Irani (2007), Space-time completion of video; Barnes et al. (2009), PatchMatch; Newson et
@@ -103,6 +104,8 @@ class Exemplar(Filler):
             table = torch.arange(cover.numel())
             table[targets] = targets if start is None else start
             found = table.view(cover.shape)
+            if level == 0 and start is not None:
+                made = decided(made, gone, targets, start, far, side)
         return made
 
     def enlarge(self, y: Images, size: tuple[int, int]) -> Images:
@@ -154,6 +157,28 @@ def finer(coarse: Int64[Tensor, "a b"], targets: Int64[Tensor, " n"], shape: tor
     row = (2 * (there // coarse.shape[1]) + row % 2).clamp(max=shape[0] - 1)
     column = (2 * (there % coarse.shape[1]) + column % 2).clamp(max=shape[1] - 1)
     return row * shape[1] + column
+
+
+def decided(
+    x: Images,
+    hole: Bool[Tensor, "h w"],
+    targets: Int64[Tensor, " n"],
+    found: Int64[Tensor, " n"],
+    far: Float[Tensor, " n"],
+    side: int,
+) -> Images:
+    """Each pixel of the hole as the one patch over it says that fits best."""
+    columns, across = x.shape[3], x.shape[3] - side + 1
+    flat = x[0].flatten(1)
+    made, least = flat.clone(), flat.new_full((flat.shape[1],), torch.inf)
+    to, source = (place // across * columns + place % across for place in (targets, found))
+    for i in range(side):
+        for j in range(side):
+            step = i * columns + j
+            better = far < least[to + step]
+            place = to[better] + step
+            least[place], made[:, place] = far[better], flat[:, source[better] + step]
+    return torch.where(hole, made.view_as(x), x)
 
 
 def voted(

@@ -23,7 +23,6 @@ from sfumato.tasks.base import Observation, Operator
 from sfumato.tasks.generation import Generation
 from sfumato.training.averages import Last
 from sfumato.training.budget import Budget
-from sfumato.training.ledger import peak_bytes
 from sfumato.training.run import make_family
 from sfumato.training.state import Watch
 from sfumato.training.trainer import Trainer
@@ -62,7 +61,7 @@ class Synthesis(Restorer):
                 f"{config.method.kind!r} learns from many pictures; name a texture, as in method = 'texto'"
             )
         self._learnt: dict[bytes, Texture] = {}
-        self._spent: dict[str, list[float]] = {"learning, s": [], "synthesis, s": [], "memory, MiB": []}
+        self._spent: dict[str, list[float]] = {"learning, s": [], "synthesis, s": []}
 
     @classmethod
     def answers(cls, operator: Operator) -> bool:
@@ -78,7 +77,6 @@ class Synthesis(Restorer):
             start = time.perf_counter()
             made.append(texture.sample(1, size=observation.operator.size, rng=own))
             self._spent["synthesis, s"].append(time.perf_counter() - start)
-            self._spent["memory, MiB"].append(peak_bytes(picture.device) / 2**20)
         return torch.cat(made)
 
     def _of(self, picture: Images, seed: int) -> Texture:
@@ -90,9 +88,5 @@ class Synthesis(Restorer):
         return self._learnt[key]
 
     def costs(self) -> dict[str, float]:
-        """The means of what a picture took to learn and to make, and the most memory of the process so far."""
-        return {
-            name: max(spent) if name.startswith("memory") else sum(spent) / len(spent)
-            for name, spent in self._spent.items()
-            if spent
-        }
+        """The means of what a picture took to learn and to make."""
+        return {name: sum(spent) / len(spent) for name, spent in self._spent.items() if spent}

@@ -76,6 +76,13 @@ class Figures:
     """Whether a seed diverged."""
     chosen: bool = False
     """Whether validation images chose the weights; verdicts speak of the ends of trainings alone."""
+    beyond: str = ""
+    """The figure by which the method is beyond a metric's limit."""
+
+    @property
+    def aside(self) -> bool:
+        """Whether the method is shown and not ranked."""
+        return self.chosen or bool(self.beyond)
 
     @property
     def value(self) -> float:
@@ -190,8 +197,9 @@ def ranked(figures: dict[str, Figures]) -> list[str]:
 
 def _asked(figures: dict[str, Figures], contrasts: Sequence[tuple[str, str]]) -> set[frozenset[str]]:
     """The pairs that get a verdict: those named, and the two leaders."""
-    leaders = [name for name in ranked(figures) if not figures[name].chosen][:2]
-    return {frozenset(pair) for pair in contrasts} | ({frozenset(leaders)} if len(leaders) == 2 else set())
+    leaders = [name for name in ranked(figures) if not figures[name].aside][:2]
+    fair = {frozenset(pair) for pair in contrasts if not any(figures[name].aside for name in pair if name in figures)}
+    return fair | ({frozenset(leaders)} if len(leaders) == 2 else set())
 
 
 def _gap(figures: dict[str, Figures], pair: tuple[str, str]) -> float:
@@ -226,8 +234,17 @@ def by_method(results: Sequence[Result], task: str, label: str) -> dict[str, Fig
         scores = [result.scores[label] for result in mine if result.status == "ok" and label in result.scores]
         if scores:
             random, diverged = any(r.random for r in mine), any(r.status != "ok" for r in mine)
-            found[name] = Figures(scores, random, diverged, any(r.chosen is not None for r in mine))
+            found[name] = Figures(scores, random, diverged, any(r.chosen is not None for r in mine), beyond(mine))
     return found
+
+
+def beyond(results: Sequence[Result]) -> str:
+    """The first figure whose mean is beyond its metric's limit; empty where none is."""
+    for label, score in next((result.scores for result in results), {}).items():
+        values = [result.scores[label].value for result in results if label in result.scores]
+        if score.limit is not None and score.loss(float(np.mean(values))) > score.loss(score.limit):
+            return label
+    return ""
 
 
 def dominated(points: Sequence[tuple[float, float]]) -> list[bool]:

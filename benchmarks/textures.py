@@ -1,0 +1,202 @@
+"""Textures: what they take.
+
+    python -m benchmarks.textures texto EXEMPLAR        learning against one patch an iteration; 1280 x 768; one and two layers
+    python -m benchmarks.textures large EXEMPLAR        4096 x 4096 into a file, and the memory of the process
+    python -m benchmarks.textures all EXEMPLAR          every method: seconds, memory, patch distance; a table and a plot
+
+Each method of `all` runs in a process of its own: feed-forward ones make 1280 x 768, the others 256 x 256, from the middle
+256 x 256 of the exemplar; SinGAN is taught at 64 x 64 with 500 turns a scale.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sfumato import textures
+from sfumato.families.texto import Texto
+from sfumato.families.texture import Plane, Texture
+from sfumato.images import read_picture, to_float, to_uint8, write_picture
+from sfumato.maths.regions import Box
+from sfumato.maths.transport import ascend, assigned, dual
+from sfumato.metrics.copied import provenance
+from sfumato.metrics.patch_sliced import PatchSliced
+from sfumato.restorers.synthesis import learnt
+from sfumato.streams import stream
+from sfumato.tasks.texture import Texture as TextureTask
+
+SIZE = (768, 1280)
+SETTINGS: dict[str, list[str]] = {"singan": ["turns=500"], "psgan": ["turns=500"], "sgan": ["turns=500"]}
+
+
+def middle(path: str, side: int = 256) -> torch.Tensor:
+    """The middle of a picture, [1, C, side, side], in [-1, 1]."""
+    x = read_picture(path, 3)
+    side = min(side, *x.shape[1:])
+    top, left = (x.shape[1] - side) // 2, (x.shape[2] - side) // 2
+    return to_float(x[None, :, top : top + side, left : left + side])
+
+
+def texto(path: str) -> None:
+    """Learning, synthesis and evaluation of one and two layers; and a plain ascent beside ours."""
+    x = middle(path)
+    models: dict[int, Any] = {}
+    for layers in (1, 2):
+        start = time.perf_counter()
+        models[layers] = learnt(Texto.Config(layers=layers), x, 0)
+        print(f"{layers} layer(s): learning {time.perf_counter() - start:.1f} s")
+    models[1].window(Box(0, 0, 256, 256), 1)
+    for layers, model in models.items():
+        spent = []
+        for seed in range(3):
+            start = time.perf_counter()
+            model.window(Box(0, 0, *SIZE), seed)
+            spent.append(time.perf_counter() - start)
+        print(f"{layers} layer(s): {SIZE[1]} x {SIZE[0]} in {min(spent):.2f} s")
+    canvas = models[1]._canvas(0, Box(0, 0, 514, 514), 0, None)
+    moved, spent = {}, {1: [], 2: []}
+    for _ in range(5):  # in turns, since a machine's speed drifts
+        for layers, model in models.items():
+            start = time.perf_counter()
+            moved[layers] = model.moved(0, canvas)
+            spent[layers].append(time.perf_counter() - start)
+    print(
+        f"evaluation, 512 x 512 patches: {min(spent[1]):.3f} s and {min(spent[2]):.3f} s, {min(spent[1]) / min(spent[2]):.1f} x"
+    )
+    windows = torch.nn.functional.unfold(canvas[None], 3)[0].T
+    costs = [float((windows - models[k].points_0[moved[k]]).square().sum(1).mean()) for k in (1, 2)]
+    n = len(models[1].points_0)
+    uneven = [float((torch.bincount(moved[k], minlength=n) / len(windows) - 1 / n).abs().sum()) for k in (1, 2)]
+    print(f"transport cost {costs[0]:.4f} and {costs[1]:.4f}; shares off by {uneven[0]:.3f} and {uneven[1]:.3f} in all")
+    plain(windows, models[1].points_0)
+
+
+def plain(x: torch.Tensor, y: torch.Tensor) -> None:
+    """Seconds until a dual value: batches of 512 against one patch an iteration, the same draws, v averaged in both."""
+    rng, n = stream(0, "plain"), len(y)
+    test = x[torch.randint(len(x), (20_000,), generator=rng)]
+    far = float((x.mean(0) - y).square().sum(1).mean() + x.var(0).sum())
+
+    def draw(count: int) -> torch.Tensor:
+        return x[torch.randint(len(x), (count,), generator=rng)]
+
+    start, v = time.perf_counter(), torch.zeros(n)
+    for _, v in ascend(draw, y, steps=3000, batch=512, rate=0.05 * far):  # noqa: B007
+        pass
+    ours, reached = time.perf_counter() - start, float(dual(test, y, v))
+    best, spent = -float("inf"), 0.0
+    for rate in (0.1, 1.0, 10.0):  # its step C / sqrt(k); the best of three
+        v, mean, start = torch.zeros(n), torch.zeros(n), time.perf_counter()
+        k = 0
+        while time.perf_counter() - start < 10 * ours:
+            k += 1
+            place = int(assigned(draw(1), y, v)[0])
+            v += rate * far / n / k**0.5
+            v[place] -= rate * far / k**0.5
+            mean += (v - mean) / k
+        value = float(dual(test, y, mean))
+        if value > best:
+            best, spent = value, time.perf_counter() - start
+        print(
+            f"one patch an iteration, C = {rate}: dual {value:.4f} after {k:,} in {time.perf_counter() - start:.0f} s"
+        )
+    print(f"batches of 512: dual {reached:.4f} in {ours:.1f} s; one at a time {best:.4f} in {spent:.0f} s")
+
+
+def large(path: str) -> None:
+    """A picture of 4096 x 4096, in strips, by texto, and the memory of its process beside that of 512 x 512."""
+    with tempfile.TemporaryDirectory() as place:
+        kept = Path(place) / "kept"
+        run("texture", path, "--save", kept, "--size", "64", "-o", f"{place}/a.png")
+        for side in (512, 4096):
+            start = time.perf_counter()
+            used = run("texture", kept, "--size", side, "-o", f"{place}/{side}.png")
+            print(f"{side} x {side}: {time.perf_counter() - start:.1f} s, {used:.0f} MiB at most")
+
+
+def run(*arguments: object) -> float:
+    """The peak memory of a command, MiB."""
+    code = (
+        "import resource, sys\nfrom sfumato.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], check=True, capture_output=True, text=True
+    )
+    return int(done.stdout.rsplit("PEAK ", 1)[1]) / 1024
+
+
+def one(path: str, name: str, out: str) -> None:
+    """One method, in this process; a line of JSON."""
+    x = middle(path, 64 if name == "singan" else 256)
+    start = time.perf_counter()
+    model: Texture = learnt(textures.method_of(name, SETTINGS.get(name, [])), x, 0)
+    learning = time.perf_counter() - start
+    size = SIZE if isinstance(model, Plane) else (x.shape[2], x.shape[3])
+    start = time.perf_counter()
+    made = textures.made(model, size, 0)
+    synthesis = time.perf_counter() - start
+    true = to_uint8(x)
+    metric = PatchSliced(PatchSliced.Config())
+    part = made[None, :, : x.shape[2], : x.shape[3]]
+    metric.update(part, true, TextureTask(TextureTask.Config()).observe(x, stream(0, "mask")))
+    share = provenance(part[0], true[0], 8, max(float(true.float().std()) / 20, 1.0)).same.float().mean()
+    write_picture(made, out)
+    found = {"method": name, "size": f"{size[1]} x {size[0]}", "learning": learning, "synthesis": synthesis}
+    found |= {"MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    print(json.dumps(found | {"patch": metric.compute().value, "copied": float(share)}))
+
+
+def every(path: str) -> None:
+    """A table and a plot of all methods."""
+    rows = []
+    folder = Path("runs/textures-cost")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in textures.methods():
+        command = [sys.executable, "-m", "benchmarks.textures", "one", path, name, str(folder / f"{name}.png")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            print(name, done.stderr.strip().splitlines()[-1])
+            continue
+        rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
+        print(
+            {key: round(value, 3) if isinstance(value, float) else value for key, value in rows[-1].items()}, flush=True
+        )
+    with Path("docs/results/textures-cost.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    draw(rows)
+
+
+def draw(rows: list[dict[str, Any]]) -> None:
+    """Patch distance against the seconds to learn and make a picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    _, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
+    for row in rows:
+        seconds = row["learning"] + row["synthesis"]
+        copies = row["copied"] > 0.5
+        axes.scatter(seconds, row["patch"], marker="x" if copies else "o", color="0.5" if copies else "#1f4e79", s=45)
+        axes.annotate(row["method"], (seconds, row["patch"]), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    axes.set(xscale="log", yscale="log", xlabel="seconds to learn and make one picture, two cores")
+    axes.set(ylabel="patch distance, four scales (levels squared)", title="x: over half is copied")
+    axes.spines[["top", "right"]].set_visible(False)
+    pyplot.savefig("docs/images/textures-cost.png", dpi=150)
+
+
+if __name__ == "__main__":
+    {"texto": texto, "large": large, "one": one, "all": every}[sys.argv[1]](*sys.argv[2:])
