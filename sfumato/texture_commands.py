@@ -15,7 +15,7 @@ from sfumato import display, textures
 from sfumato.config import Strict
 from sfumato.errors import ConfigError
 from sfumato.families.texture import Plane, Texture
-from sfumato.images import opened_file, to_uint8, write_picture
+from sfumato.images import opened_file, read_picture, to_uint8, write_picture
 
 LARGE = 4_000_000  # pixels from which a PNG file is written as it is made
 
@@ -31,6 +31,7 @@ def texture(
     sheet: int,
     compare: str | None,
     save: Path | None,
+    sources: Path | None,
     changes: Sequence[str],
     seed: int,
     device: str,
@@ -42,6 +43,8 @@ def texture(
     wanted = None if size is None else textures.size_of(size)
     if compare is not None and (save is not None or sheet > 1 or changes):
         raise ConfigError("--compare shows methods as they are: leave --save, --sheet and --set out")
+    if sources is not None and (compare is not None or sheet > 1):
+        raise ConfigError("--sources explains one picture: leave --compare and --sheet out")
     names = [name.strip() for name in (compare or method).split(",") if name.strip()]
     ready = exemplar.is_dir() and (exemplar / "config.json").is_file()
     if ready and (save is not None or mask is not None or changes or compare is not None):
@@ -54,11 +57,11 @@ def texture(
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfumato-")))
         if ready:
             family = textures.learnt_before(exemplar, device)
-            _write(family, wanted, out, seed, tileable, sheet)
+            _write(family, wanted, out, seed, tileable, sheet, sources)
             return
         if compare is None:
             family = _learn(exemplar, chosen[0], save or place / "run", mask, seed, device)
-            _write(family, wanted, out, seed, tileable, sheet)
+            _write(family, wanted, out, seed, tileable, sheet, sources)
             return
         strip: list[UInt8[Tensor, "C H W"]] = []
         for name, one in zip(names, chosen, strict=True):
@@ -84,7 +87,15 @@ def _percent(bar: Callable[[int, int], None]) -> Callable[[float], None]:
     return lambda done: bar(round(100 * done), 100)
 
 
-def _write(family: Texture, size: tuple[int, int] | None, out: Path, seed: int, tileable: bool, sheet: int) -> None:
+def _write(
+    family: Texture,
+    size: tuple[int, int] | None,
+    out: Path,
+    seed: int,
+    tileable: bool,
+    sheet: int,
+    sources: Path | None,
+) -> None:
     rows, columns = size or family.spec.size
     start = time.monotonic()
     with display.working(f"making {columns} x {rows}") as bar:
@@ -100,3 +111,7 @@ def _write(family: Texture, size: tuple[int, int] | None, out: Path, seed: int, 
         else:
             write_picture(textures.made(family, (rows, columns), seed, 0, tileable, watch), out)
     display.say(f"{out}: made in {time.monotonic() - start:.1f} s")
+    if sources is not None:
+        shown, share = textures.sources(family, read_picture(out, family.spec.channels))
+        write_picture(shown, sources)
+        display.say(f"{sources}: where each part comes from; {share:.0%} of it stands in the exemplar as it is")

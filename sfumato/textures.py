@@ -27,6 +27,7 @@ from sfumato.families.texture import Plane, Texture, Wish, plane_seed, unwatched
 from sfumato.images import PEAK, grid, to_float, to_uint8
 from sfumato.kinds import choice, discover, find
 from sfumato.maths.regions import Box
+from sfumato.metrics.copied import closeness, provenance, shown
 from sfumato.restorers.synthesis import learnt
 from sfumato.streams import stream
 from sfumato.strips import write_strips
@@ -38,6 +39,8 @@ from sfumato.training.state import Watch
 
 GAP = 4  # pixels between the pictures of a sheet
 LARGEST = 1 << 31  # pixels of a picture that is asked for; a typing error, above
+COMPARED = 400_000  # pixels of a picture whose parts are looked for in the exemplar
+WINDOW = 8  # rows and columns of a part
 WHOLE = 64_000_000  # and of one that is made in one piece
 
 Share = Callable[[float], None]
@@ -156,6 +159,25 @@ def write(family: Texture, size: tuple[int, int], path: Path, seed: int, periodi
     plane = plane_seed(stream(seed, "sample", 0, device=family.device))
     strips = family.strips(Box(0, 0, *size), plane, size if periodic else None, watch)
     write_strips((to_uint8(strip[None])[0] for strip in strips), size, path)
+
+
+def sources(family: Texture, picture: UInt8[Tensor, "C H W"]) -> tuple[UInt8[Tensor, "3 h w"], float]:
+    """A map of where each part of a made picture lies in the exemplar, red its row and green its column, bright where it was
+    copied; and the share that was.
+
+    Raises: CapabilityError: the exemplar was not kept with what was learnt. ConfigError: the picture is too large to compare.
+    """
+    if not bool(family.known.any()):
+        raise CapabilityError(
+            f"this {family.config.kind} keeps no exemplar to compare with; learn from the picture again"
+        )
+    if picture.shape[1] * picture.shape[2] > COMPARED:
+        raise ConfigError(
+            f"sources are looked for in pictures of at most {COMPARED:,} pixels; ask for a smaller --size"
+        )
+    true = to_uint8(family.exemplars[:1])[0].cpu()
+    found = provenance(picture, true, WINDOW, closeness(true))
+    return shown(found, true), float(found.same.float().mean())
 
 
 def sheet(pictures: Sequence[UInt8[Tensor, "C H W"]], columns: int | None = None) -> UInt8[Tensor, "3 h w"]:

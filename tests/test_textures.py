@@ -66,6 +66,21 @@ def test_a_sheet_and_a_strip_of_methods(tmp_path: Path) -> None:
     assert read_picture(tmp_path / "c.png").shape[1:] == (16, 68)
 
 
+def test_a_map_of_where_parts_come_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exemplar, out, places = picture(tmp_path / "e.png", 40, 40), tmp_path / "o.png", tmp_path / "p.png"
+    assert call("texture", exemplar, "--method", "random_patch", "-o", out, "--sources", places) == 0
+    shown = read_picture(places)
+    assert shown.shape == (3, 33, 33)
+    said = capsys.readouterr().out
+    share = int(said.split("from; ")[1].split("%")[0])
+    assert (
+        abs(share - 100 * float((shown[2] > 100).float().mean())) < 1
+    )  # bright is copied: blue is 127 there, 45 elsewhere
+    assert 10 < share < 100
+    more = ["--sources", places, "--sheet", 4]
+    refused(capsys, "texture", exemplar, *FIELD, *more, "-o", out, words="explains one picture")
+
+
 def test_tileable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     exemplar = picture(tmp_path / "e.png", 24, 24)
     assert call("texture", exemplar, *FIELD, "--tileable", "--size", "40x30", "-o", tmp_path / "t.png") == 0

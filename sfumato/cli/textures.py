@@ -32,6 +32,9 @@ def texture(
     save: Annotated[
         Path | None, typer.Option(help="Keep what was learnt in this folder, to make more from it.")
     ] = None,
+    sources: Annotated[
+        Path | None, typer.Option(help="Write a map of where each part lies in the exemplar, and say what was copied.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting of the method, as in --set layers=2; may be repeated."),
@@ -46,6 +49,6 @@ def texture(
     from sfumato import texture_commands
 
     texture_commands.texture(
-        exemplar, out, method, size, mask=mask, tileable=tileable, sheet=sheet, compare=compare, save=save,
+        exemplar, out, method, size, mask=mask, tileable=tileable, sheet=sheet, compare=compare, save=save, sources=sources,
         changes=settings or [], seed=seed, device=device,
     )  # fmt: skip

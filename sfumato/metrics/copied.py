@@ -47,6 +47,11 @@ def provenance(made: UInt8[Tensor, "C H W"], true: UInt8[Tensor, "C h w"], side:
     return Provenance((found // across).view(grid), (found % across).view(grid), same.view(grid))
 
 
+def closeness(true: UInt8[Tensor, "C H W"]) -> float:
+    """How much a copy may differ, in levels: a twentieth of the exemplar's standard deviation, and at least one."""
+    return max(float(true.float().std()) / 20, 1.0)
+
+
 def shown(found: Provenance, true: UInt8[Tensor, "C h w"]) -> UInt8[Tensor, "3 a b"]:
     """The map of where windows came from: red is the row, green the column; darker where it is no copy."""
     rows, columns = true.shape[1:]
@@ -93,6 +98,5 @@ class Copied(PairedMetric):
         """One an image."""
         shares = []
         for one, other in zip(made.cpu(), true.cpu(), strict=True):
-            off = max(float(other.float().std()) / 20, 1.0)
-            shares.append(float(provenance(one, other, self.config.window, off).same.float().mean()))
+            shares.append(float(provenance(one, other, self.config.window, closeness(other)).same.float().mean()))
         return torch.tensor(shares, dtype=torch.float64)

@@ -26,6 +26,7 @@ AROUND = 2.0  # a part is so many times as long as its hole
 LEAST, MOST = 48, 320  # pixels on each side of a hole that are looked at
 GROUPING = 8  # pixels; holes nearer than this are filled together
 COMPONENTS = 24  # by which patches are compared
+NEAR = 0.003  # what a pixel of distance counts, beside differences of values from -1 to 1: light changes over a picture
 
 
 class Exemplar(Filler):
@@ -97,7 +98,9 @@ class Exemplar(Filler):
                 start = torch.where(able[start], start, able.nonzero()[0, 0])
                 made = voted(made, gone, targets, start, torch.ones(len(targets)), side)
             for _ in range(self.config.rounds):
-                of = descriptors(made, side, sources, COMPONENTS, rng)
+                of = torch.cat(
+                    [descriptors(made, side, sources, COMPONENTS, rng), NEAR * 2**level * places(cover.shape)], 2
+                )
                 start, far = nearest_field(of, targets, sources, rng, start)
                 scale = far.sort().values[3 * len(far) // 4].clamp(min=1e-6)
                 made = voted(made, gone, targets, start, (-far / (2 * scale)).exp(), side)
@@ -135,6 +138,12 @@ def sharpened(guess: Images, sharp: Images, blurred: Images, side: int, rng: Gen
     return (guess + averaged(lacks[found][None], (guess.shape[2], guess.shape[3]), side)).clamp(-1, 1)
 
 
+def places(shape: torch.Size) -> Float[Tensor, "h w 2"]:
+    """Row and column of each place."""
+    rows, columns = torch.meshgrid(*(torch.arange(float(side)) for side in shape), indexing="ij")
+    return torch.stack([rows, columns], 2)
+
+
 def around(box: Box, size: tuple[int, int]) -> Box:
     """The part of a picture that a hole is filled from."""
     room = [min(max(round((AROUND - 1) * side), LEAST), MOST) for side in box[2:]]
@@ -167,7 +176,10 @@ def decided(
     far: Float[Tensor, " n"],
     side: int,
 ) -> Images:
-    """Each pixel of the hole as the one patch over it says that fits best."""
+    """Each pixel of the hole as the one patch over it says that fits best, moved smoothly to where the known pixels are.
+
+    Patches at the rim reach over known pixels too: what they miss there is carried into the hole.
+    """
     columns, across = x.shape[3], x.shape[3] - side + 1
     flat = x[0].flatten(1)
     made, least = flat.clone(), flat.new_full((flat.shape[1],), torch.inf)
@@ -178,7 +190,9 @@ def decided(
             better = far < least[to + step]
             place = to[better] + step
             least[place], made[:, place] = far[better], flat[:, source[better] + step]
-    return torch.where(hole, made.view_as(x), x)
+    made = made.view_as(x)
+    rim = (least.view(hole.shape).isfinite() & ~hole).float()[None, None]
+    return torch.where(hole, made + push_pull((x - made) * rim, rim), x).clamp(-1, 1)
 
 
 def voted(
