@@ -113,7 +113,7 @@ class Split:
 class Dataset:
     """Three parts that share no image: fit on `train`, choose on `validation`, report on `test`.
 
-    Validation and test may be empty, as for a single exemplar; such data can train but not be reported on.
+    Validation and test may be empty; such data can train but not be reported on.
     """
 
     name: str
@@ -123,6 +123,8 @@ class Dataset:
     classes: int = 0
     class_names: tuple[str, ...] = ()
     """What the labels stand for, where that is known."""
+    shared: bool = False
+    """Whether training and test images are the same ones: exemplars, whose law is asked for."""
     credits: tuple[str, ...] = ()
     """Who made the training images, and under which licences, a line each; they go on the card of what is trained."""
 

@@ -66,7 +66,7 @@ class Exemplar(Source):
             if not bool(one.any()):
                 raise DataError(f"nothing of {place} counts: it is transparent, or its mask is black everywhere")
         split = Split(x, known=None if bool(known.all()) else known)
-        return Dataset(path.name, split, nothing(split), split)
+        return Dataset(path.name, split, nothing(split), split, shared=True)
 
 
 def grey(file: Opened) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from sfumato.config import Strict
+from sfumato.errors import CapabilityError
 from sfumato.images import Images, Size
 from sfumato.streams import Rngs
 from sfumato.tasks.base import Region, Task
@@ -25,7 +26,13 @@ class Likeness(Same):
         return x
 
     def pinv(self, y: Images) -> Images:
-        """y."""
+        """Raises: CapabilityError: always; there is nothing to agree with."""
+        raise CapabilityError(
+            "another picture like the exemplar is asked for, and not the exemplar: nothing is projected"
+        )
+
+    def preview(self, y: Images) -> Images:
+        """The exemplar."""
         return y
 
 

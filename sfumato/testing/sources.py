@@ -36,7 +36,7 @@ def check_source(kind: str | Strict) -> None:
         low, high = (0, 0) if split.labels is None else (int(split.labels.min()), int(split.labels.max()) + 1)
         require(low >= 0 and high <= spec.classes, f"{name} has labels {low} to {high - 1} for {spec.classes} classes")
         pictures = {image.numpy().tobytes() for image in split.images}
-        require(spec.size == (1, 1) or not seen & pictures, f"{name} holds images of another part")
+        require(spec.size == (1, 1) or data.shared or not seen & pictures, f"{name} holds images of another part")
         seen |= pictures
     fewer = build(config.model_copy(update={"train": 1})).load().train.images
     require(torch.equal(fewer, data.train.images[:1]), f"{config.kind}: train = 1 is not the first training image")

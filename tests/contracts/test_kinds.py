@@ -45,6 +45,12 @@ def every() -> list[tuple[str, str]]:
     return [(name, kind) for name, root in roots().items() for kind in ours(root)]
 
 
+def required(kind: Any) -> dict[str, Any]:
+    """The settings of a kind that have no default."""
+    fields = kind.Config.model_fields
+    return REQUIRED[fields["kind"].default] if any(field.is_required() for field in fields.values()) else {}
+
+
 def slots(root: type[Kind]) -> list[Any]:
     """Each kind of `root` with each of its slots set to every kind that fits there but the default one.
 
@@ -53,7 +59,7 @@ def slots(root: type[Kind]) -> list[Any]:
     found: list[Any] = []
     tried: Counter[tuple[type, str]] = Counter()
     for name in ours(root):
-        if name in REQUIRED:
+        if required(discover(root)[name]):
             continue
         default = parse(root, name)
         for field in type(default).model_fields:
@@ -70,7 +76,7 @@ def slots(root: type[Kind]) -> list[Any]:
 @pytest.mark.parametrize(("root", "kind"), every())
 def test_settings(root: str, kind: str) -> None:
     cls = roots()[root]
-    check_config(parse(cls, {"kind": kind, **REQUIRED.get(kind, {})}))
+    check_config(parse(cls, {"kind": kind, **required(discover(cls)[kind])}))
     assert discover(cls)[kind].Config.model_fields["kind"].default == kind
     assert (discover(cls)[kind].__doc__ or "").strip(), "a kind needs a docstring: `sfumato kinds` shows it"
 
