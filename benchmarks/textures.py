@@ -3,6 +3,7 @@
     python -m benchmarks.textures texto EXEMPLAR        learning against one patch an iteration; 1280 x 768; one and two layers
     python -m benchmarks.textures large EXEMPLAR        4096 x 4096 into a file, and the memory of the process
     python -m benchmarks.textures all EXEMPLAR          every method: seconds, memory, patch distance; a table and a plot
+    python -m benchmarks.textures sheet RUN OUT.png     the pictures of a study's folder: a row a method, a column an exemplar
 
 Each method of `all` runs in a process of its own: feed-forward ones make 1280 x 768, the others 256 x 256, from the middle
 256 x 256 of the exemplar; SinGAN is taught at 64 x 64 with 500 turns a scale.
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from sfumato import textures
 from sfumato.families.texto import Texto
@@ -28,10 +30,11 @@ from sfumato.families.texture import Plane, Texture
 from sfumato.images import read_picture, to_float, to_uint8, write_picture
 from sfumato.maths.regions import Box
 from sfumato.maths.transport import ascend, assigned, dual
-from sfumato.metrics.copied import provenance
+from sfumato.metrics.copied import closeness, provenance
 from sfumato.metrics.patch_sliced import PatchSliced
 from sfumato.restorers.synthesis import learnt
 from sfumato.streams import stream
+from sfumato.studies.results import read_resolved
 from sfumato.tasks.texture import Texture as TextureTask
 
 SIZE = (768, 1280)
@@ -150,7 +153,7 @@ def one(path: str, name: str, out: str) -> None:
     metric = PatchSliced(PatchSliced.Config())
     part = made[None, :, : x.shape[2], : x.shape[3]]
     metric.update(part, true, TextureTask(TextureTask.Config()).observe(x, stream(0, "mask")))
-    share = provenance(part[0], true[0], 8, max(float(true.float().std()) / 20, 1.0)).same.float().mean()
+    share = provenance(part[0], true[0], 8, closeness(true[0])).same.float().mean()
     write_picture(made, out)
     found = {"method": name, "size": f"{size[1]} x {size[0]}", "learning": learning, "synthesis": synthesis}
     found |= {"MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
@@ -179,6 +182,26 @@ def every(path: str) -> None:
     draw(rows)
 
 
+def sheet(folder: str, out: str) -> None:
+    """Exemplars in the first row, then each method's syntheses."""
+    study = read_resolved(Path(folder))
+    names = ["true", *(f"{method.slug}--texture--{study.seeds[0]}" for method in study.methods)]
+    found = [path for name in names if (path := Path(folder) / "pictures" / f"{name}.png").is_file()]
+    rows = []
+    for path in found:
+        column = Image.open(path).convert("RGB")
+        side = column.width
+        row = Image.new("RGB", (column.height, side), "white")
+        for top in range(0, column.height, side + 2):
+            row.paste(column.crop((0, top, side, top + side)), (top, 0))
+        rows.append(row)
+    whole = Image.new("RGB", (rows[0].width, sum(row.height + 2 for row in rows)), "white")
+    for i, row in enumerate(rows):
+        whole.paste(row, (0, i * (row.height + 2)))
+    whole.save(out, quality=88)
+    print(out, [path.stem for path in found])
+
+
 def draw(rows: list[dict[str, Any]]) -> None:
     """Patch distance against the seconds to learn and make a picture."""
     import matplotlib
@@ -199,4 +222,4 @@ def draw(rows: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    {"texto": texto, "large": large, "one": one, "all": every}[sys.argv[1]](*sys.argv[2:])
+    {"texto": texto, "large": large, "one": one, "all": every, "sheet": sheet}[sys.argv[1]](*sys.argv[2:])

@@ -241,16 +241,25 @@ def read_picture(path: Path | str, channels: int = 3) -> UInt8[Tensor, "C H W"]:
     return from_pil(open_picture(path), channels)
 
 
+def check_target(path: Path) -> str:
+    """The format that the ending of a picture to be written names.
+
+    Raises: DataError: it names none.
+    """
+    Image.init()
+    file_format = Image.EXTENSION.get(path.suffix.lower(), "")
+    if file_format not in Image.SAVE:  # Pillow reads more formats than it writes
+        raise DataError(f"{path.name} has no picture format that can be written; end it in .png")
+    return file_format
+
+
 def write_picture(pixels: UInt8[Tensor, "C H W"], path: Path | str) -> None:
     """Write one picture atomically; the file's ending names the format.
 
     Raises: DataError: an unknown ending, or the file cannot be written.
     """
     path = Path(path)
-    Image.init()
-    file_format = Image.EXTENSION.get(path.suffix.lower(), "")
-    if file_format not in Image.SAVE:  # Pillow reads more formats than it writes
-        raise DataError(f"{path.name} has no picture format that can be written; end it in .png")
+    file_format = check_target(path)
     try:
         content = encode(pixels, file_format)
     except (KeyError, OSError, ValueError) as error:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from sfumato import display, textures
 from sfumato.config import Strict
-from sfumato.errors import ConfigError
+from sfumato.errors import ConfigError, Interrupted
 from sfumato.families.texture import Plane, Texture
-from sfumato.images import opened_file, read_picture, to_uint8, write_picture
+from sfumato.images import check_target, opened_file, read_picture, to_uint8, write_picture
 
 LARGE = 4_000_000  # pixels from which a PNG file is written as it is made
 
@@ -23,7 +23,7 @@ LARGE = 4_000_000  # pixels from which a PNG file is written as it is made
 def texture(
     exemplar: Path,
     out: Path,
-    method: str,
+    method: str | None,
     size: str | None,
     *,
     mask: Path | None,
@@ -38,46 +38,92 @@ def texture(
 ) -> None:
     """Learn from the exemplar, or take what was learnt, and write a picture, a sheet of them or a strip of methods.
 
-    Raises: ConfigError: wishes that go against each other.
+    Raises: ConfigError: wishes that go against each other, or that the method cannot meet; nothing is learnt then.
     """
     wanted = None if size is None else textures.size_of(size)
-    if compare is not None and (save is not None or sheet > 1 or changes):
-        raise ConfigError("--compare shows methods as they are: leave --save, --sheet and --set out")
-    if sources is not None and (compare is not None or sheet > 1):
-        raise ConfigError("--sources explains one picture: leave --compare and --sheet out")
-    names = [name.strip() for name in (compare or method).split(",") if name.strip()]
     ready = exemplar.is_dir() and (exemplar / "config.json").is_file()
-    if ready and (save is not None or mask is not None or changes or compare is not None):
-        raise ConfigError(f"{exemplar} has what was learnt: --save, --mask, --set and --compare go with a picture")
-    chosen = [] if ready else [textures.method_of(name, changes) for name in names]
-    if not ready and exemplar.is_file():
+    _agree(exemplar, out, method, mask, sheet, compare, save, sources, changes, ready)
+    if ready:
+        family = textures.learnt_before(exemplar, device)
+        _check(family, wanted, tileable, sources)
+        _write(family, wanted, out, seed, tileable, sheet, sources)
+        return
+    asked = "texto" if compare is None and method is None else compare or method or ""
+    names = [name.strip() for name in asked.split(",") if name.strip()]
+    if not names or (compare is None and len(names) > 1):
+        raise ConfigError("--method names one method, as texto; --compare shows several, as texto,quilting")
+    chosen = [textures.method_of(name, changes) for name in names]
+    if exemplar.is_file():
         for line in opened_file(exemplar).peculiar:
             display.say(f"{exemplar.name} {line}", warning=True)
+    for one in chosen:
+        _check(textures.untaught(exemplar, one, mask), wanted, tileable, sources)
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfumato-")))
-        if ready:
-            family = textures.learnt_before(exemplar, device)
-            _write(family, wanted, out, seed, tileable, sheet, sources)
-            return
         if compare is None:
-            family = _learn(exemplar, chosen[0], save or place / "run", mask, seed, device)
+            family = _learn(exemplar, chosen[0], save, place / "run", mask, seed, device)
             _write(family, wanted, out, seed, tileable, sheet, sources)
             return
         strip: list[UInt8[Tensor, "C H W"]] = []
         for name, one in zip(names, chosen, strict=True):
-            family = _learn(exemplar, one, place / name, mask, seed, device)
+            family = _learn(exemplar, one, None, place / f"{len(strip)}", mask, seed, device)
             strip = strip or [to_uint8(family.exemplars[:1])[0]]
-            with display.working(f"{name}: making it") as watch:
-                told = _percent(watch)
-                strip.append(textures.made(family, wanted or family.spec.size, seed, 0, tileable, told))
+            with display.working(f"{name}: making it") as bar:
+                strip.append(textures.made(family, wanted or family.spec.size, seed, 0, tileable, _percent(bar)))
         write_picture(textures.sheet(strip, len(strip)), out)
         display.say(f"{out}: the exemplar, {', '.join(names)}")
 
 
-def _learn(exemplar: Path, method: Strict, folder: Path, mask: Path | None, seed: int, device: str) -> Texture:
+def _agree(
+    exemplar: Path,
+    out: Path,
+    method: str | None,
+    mask: Path | None,
+    sheet: int,
+    compare: str | None,
+    save: Path | None,
+    sources: Path | None,
+    changes: Sequence[str],
+    ready: bool,
+) -> None:
+    """Raises: ConfigError: wishes that go against each other. DataError: a file that cannot be written."""
+    if compare is not None and (save is not None or sheet > 1 or changes or method is not None):
+        raise ConfigError("--compare shows methods as they are: leave --method, --save, --sheet and --set out")
+    if sources is not None and (compare is not None or sheet > 1):
+        raise ConfigError("--sources explains one picture: leave --compare and --sheet out")
+    if ready and (save is not None or mask is not None or changes or compare is not None or method is not None):
+        raise ConfigError(
+            f"{exemplar} has what was learnt: --method, --save, --mask, --set and --compare go with a picture"
+        )
+    targets = [path for path in (out, sources) if path is not None]
+    for path in targets:
+        check_target(path)
+        if path.exists() and exemplar.exists() and path.samefile(exemplar):
+            raise ConfigError(f"{path} is the exemplar; give another --out")
+    if len(targets) == 2 and targets[0].absolute() == targets[1].absolute():
+        raise ConfigError(f"--out and --sources are both {out}; give them two names")
+
+
+def _check(family: Texture, size: tuple[int, int] | None, tileable: bool, sources: Path | None) -> None:
+    """Raises: CapabilityError, ConfigError: what is wished for cannot be made, or not be compared."""
+    textures.check_wish(family, size or family.spec.size, tileable)
+    if sources is not None:
+        textures.check_sources(family, size or family.spec.size)
+
+
+def _learn(
+    exemplar: Path, method: Strict, save: Path | None, place: Path, mask: Path | None, seed: int, device: str
+) -> Texture:
     start, name = time.monotonic(), str(method.kind)  # type: ignore[attr-defined]
-    with display.training_bar(name, 1) as watch:
-        family = textures.learn(exemplar, method, folder, mask=mask, seed=seed, device=device, watch=watch)
+    try:
+        with display.training_bar(name, 1) as watch:
+            family = textures.learn(exemplar, method, save or place, mask=mask, seed=seed, device=device, watch=watch)
+    except Interrupted as error:
+        if save is None:
+            raise Interrupted("stopped, and nothing was kept; with --save FOLDER it would go on from there") from None
+        raise error
+    except ConfigError as error:  # of the run's folder, which other commands call their --out
+        raise ConfigError(str(error).replace("--out", "--save")) from None
     if (spent := time.monotonic() - start) > 1:
         display.say(f"{name}: learnt in {spent:.0f} s")
     return family

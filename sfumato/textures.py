@@ -5,6 +5,7 @@ A method learns from the exemplar (or a folder has what was learnt before), and 
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,11 +35,12 @@ from sfumato.strips import write_strips
 from sfumato.tasks.generation import Generation
 from sfumato.training.averages import Last
 from sfumato.training.budget import Budget
-from sfumato.training.run import RunConfig, load, train
+from sfumato.training.run import RunConfig, load, make_family, train
 from sfumato.training.state import Watch
 
 GAP = 4  # pixels between the pictures of a sheet
 LARGEST = 1 << 31  # pixels of a picture that is asked for; a typing error, above
+LONGEST = 100_000  # and of a side: a strip of rows is in memory
 COMPARED = 400_000  # pixels of a picture whose parts are looked for in the exemplar
 WINDOW = 8  # rows and columns of a part
 WHOLE = 64_000_000  # and of one that is made in one piece
@@ -58,6 +60,8 @@ def method_of(name: str, changes: Sequence[str] = ()) -> Strict:
     """
     if not issubclass(find(Family, name), Texture):
         raise ConfigError(f"{name} learns from many pictures; those that learn from one: {', '.join(methods())}")
+    if any(change.split("=")[0].strip() == "kind" for change in changes):
+        raise ConfigError("--set kind=...: name the method with --method")
     values = settings.override({"method": {"kind": name}}, [f"method.{change}" for change in changes])
     found: Strict = settings.load(Named, values, "texture").method
     return found
@@ -84,10 +88,30 @@ def size_of(text: str) -> tuple[int, int]:
         raise ConfigError(
             f"--size {text[:40]}: write WIDTHxHEIGHT in pixels, as in 1280x768, or one number for a square"
         )
-    columns, rows = (int(parts[0]), int(parts[-1])) if len(text) < 24 else (0, LARGEST)
-    if not 1 <= rows * columns < LARGEST:
-        raise ConfigError(f"--size {text[:40]} is not a picture of 1 to {LARGEST:,} pixels; ask for a smaller one")
+    columns, rows = (int(parts[0]), int(parts[-1])) if len(text) < 24 else (LONGEST + 1, 1)
+    check_size((rows, columns), f"--size {text[:40]}")
     return rows, columns
+
+
+def check_size(size: tuple[int, int], name: str) -> None:
+    """Raises: ConfigError: a side is below 1 or above 100,000, or there are more than two billion pixels."""
+    sides = all(isinstance(side, int) and 1 <= side <= LONGEST for side in size)
+    if len(size) != 2 or not sides or size[0] * size[1] > LARGEST:
+        raise ConfigError(
+            f"{name} is no size; each side has 1 to {LONGEST:,} pixels, and the picture at most {LARGEST:,}"
+        )
+
+
+def source_of(exemplar: Path, mask: Path | None) -> Exemplar.Config:
+    """The settings of an exemplar and its mask; a single file is known by its content."""
+    digest = hashlib.sha256(exemplar.read_bytes()).hexdigest() if exemplar.is_file() else ""
+    return Exemplar.Config(path=exemplar.absolute(), mask=None if mask is None else mask.absolute(), sha256=digest)
+
+
+def untaught(exemplar: Path, method: Strict, mask: Path | None) -> Texture:
+    """The method before it has learnt, by which wishes are checked that it could not meet."""
+    family: Any = make_family(method, Exemplar(source_of(exemplar, mask)).load().spec, 0)
+    return family
 
 
 def learn(
@@ -96,16 +120,19 @@ def learn(
     folder: Path,
     *,
     mask: Path | None = None,
-    window: tuple[int, int] | None = None,
     seed: int = 0,
     device: str = "auto",
     watch: Watch | None = None,
 ) -> Texture:
-    """Learn from a picture file; the folder then is a run like any other, and an interrupted one goes on.
+    """Learn from a picture file, or from all of a folder; the run's folder is one like any other, and an interrupted run
+    goes on.
 
     Raises: DataError: the picture cannot be read. ConfigError: it is too small for the method.
     """
-    source = Exemplar.Config(path=exemplar.absolute(), mask=None if mask is None else mask.absolute(), window=window)
+    source = source_of(exemplar, mask)
+    pictures = len(Exemplar(source).read().train)
+    if pictures > 1:  # a folder
+        method = method.model_copy(update={"pictures": pictures})
     one = Budget(batch=1, average=Last.Config())
     run = RunConfig(data=source, tasks=[Generation.Config()], family=method, budget=one, seed=seed)
     family: Any = train(run, folder, device=device, watch=watch).family
@@ -171,13 +198,19 @@ def sources(family: Texture, picture: UInt8[Tensor, "C H W"]) -> tuple[UInt8[Ten
         raise CapabilityError(
             f"this {family.config.kind} keeps no exemplar to compare with; learn from the picture again"
         )
-    if picture.shape[1] * picture.shape[2] > COMPARED:
-        raise ConfigError(
-            f"sources are looked for in pictures of at most {COMPARED:,} pixels; ask for a smaller --size"
-        )
     true = to_uint8(family.exemplars[:1])[0].cpu()
     found = provenance(picture, true, WINDOW, closeness(true))
     return shown(found, true), float(found.same.float().mean())
+
+
+def check_sources(family: Texture, size: tuple[int, int]) -> None:
+    """Raises: ConfigError: made picture or exemplar are too small or too large to be compared."""
+    for what, (rows, columns) in (("the picture", size), ("the exemplar", family.spec.size)):
+        if min(rows, columns) < WINDOW or rows * columns > COMPARED:
+            raise ConfigError(
+                f"--sources: {what} is {columns} x {rows}; parts of {WINDOW} x {WINDOW} are looked for in pictures of at "
+                f"most {COMPARED:,} pixels"
+            )
 
 
 def sheet(pictures: Sequence[UInt8[Tensor, "C H W"]], columns: int | None = None) -> UInt8[Tensor, "3 h w"]:
@@ -194,7 +227,7 @@ def texture(
     picture: Path | str | Tensor | NDArray[np.uint8],
     method: str | Strict = "texto",
     *,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, int] | int | None = None,
     mask: Path | str | None = None,
     seed: int = 0,
     periodic: bool = False,
@@ -214,6 +247,9 @@ def texture(
         torch.Size([3, 20, 50])
     """
     config = method_of(method) if isinstance(method, str) else method
+    size = (size, size) if isinstance(size, int) else size
+    if size is not None:
+        check_size((size[0], size[-1]) if len(size) == 2 else (0, 0), f"size = {size}")
     if isinstance(picture, Path | str):
         with tempfile.TemporaryDirectory(prefix="sfumato-") as place:
             masked = None if mask is None else Path(mask)
@@ -223,7 +259,7 @@ def texture(
     else:
         if mask is not None:
             raise ConfigError("a mask goes with a picture file; for an array, use the alpha channel of a file")
-        array = torch.as_tensor(picture)
+        array = picture if isinstance(picture, Tensor) else torch.from_numpy(np.array(picture))
         x = in_memory(array[None] if array.ndim == 3 else array[None, ..., None], None).train.images
         family = learnt(config, to_float(x), seed, watch=watch)
     return made(family, size or family.spec.size, seed, periodic=periodic)

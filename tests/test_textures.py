@@ -96,8 +96,15 @@ def test_tileable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--method", "ddpm"], ("learns from many pictures", "texto")),
         (["--method", "textoo"], "did you mean 'texto'"),
         (["--size", "10by10"], "write WIDTHxHEIGHT"),
-        (["--size", "0x10"], "is not a picture"),
-        (["--size", "9999999x9999999"], "ask for a smaller one"),
+        (["--size", "0x10"], "is no size"),
+        (["--size", "9999999x9999999"], "is no size"),
+        (["--size", "99999x99999"], "the picture at most"),
+        (["--method", ""], "names one method"),
+        (["--method", "quilting,gpnn"], "--compare shows several"),
+        (["--compare", " , "], "--compare shows several"),
+        (["--set", "kind=quilting"], "name the method with --method"),
+        (["--sources", "s.txt"], "no picture format"),
+        (["--sources", "s.png", "--size", "4"], "parts of 8 x 8 are looked for"),
         (["--set", "turn=5"], "unknown key"),
         (["--set", "turns=0"], "greater than"),
         (["--compare", "texto,quilting", "--sheet", "2"], "--compare shows methods as they are"),
@@ -109,6 +116,30 @@ def test_what_cannot_be_is_said_in_a_line(
 ) -> None:
     refused(capsys, "texture", picture(tmp_path / "e.png", 16, 16), *more, "-o", tmp_path / "o.png", words=words)
     assert not (tmp_path / "o.png").exists()
+
+
+def test_nothing_is_learnt_for_what_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exemplar, kept = picture(tmp_path / "e.png", 16, 16), tmp_path / "kept"
+    for more in (["-o", tmp_path / "o.txt"], ["--tileable", "--size", "33"], ["-o", exemplar], ["--sources", exemplar]):
+        refused(capsys, "texture", exemplar, *TEXTO, "--save", kept, *more)
+        assert not kept.exists()
+    same = tmp_path / "o.png"
+    refused(capsys, "texture", exemplar, "-o", same, "--sources", same, words="give them two names")
+    assert call("texture", exemplar, *FIELD, "-o", same, "--save", kept) == 0
+    refused(capsys, "texture", kept, "--method", "texto", "-o", same, words="has what was learnt")
+    refused(capsys, "texture", exemplar, *TEXTO, "-o", same, "--save", kept, words="--save")
+    picture(exemplar, 20, 16)
+    refused(capsys, "texture", exemplar, *FIELD, "-o", same, "--save", kept, words="another run")
+
+
+def test_a_folder_of_exemplars_is_learnt_together(tmp_path: Path) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for name, level in (("a", 10), ("b", 250)):
+        write_picture(torch.full((3, 16, 16), level, dtype=torch.uint8), many / f"{name}.png")
+    out = tmp_path / "o.png"
+    assert call("texture", many, "--method", "random_patch", "--size", "64", "-o", out) == 0
+    assert read_picture(out).unique().tolist() == [10, 250]
 
 
 def test_exemplars_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

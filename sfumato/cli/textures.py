@@ -12,11 +12,14 @@ from sfumato.cli.options import Device
 
 def texture(
     exemplar: Annotated[
-        Path, typer.Argument(help="The picture to learn from, or the folder that an earlier --save wrote.")
+        Path, typer.Argument(help="The picture to learn from, a folder of them, or what an earlier --save wrote.")
     ],
     method: Annotated[
-        str, typer.Option(help="texto, gaussian_field, quilting, gpnn, psgan ...; `sfumato kinds family` explains all.")
-    ] = "texto",
+        str | None,
+        typer.Option(
+            help="texto (if left out), gaussian_field, quilting, gpnn, psgan ...; `sfumato kinds family` tells."
+        ),
+    ] = None,
     size: Annotated[
         str | None, typer.Option(help="WIDTHxHEIGHT in pixels, as 1280x768; the exemplar's if left out.")
     ] = None,

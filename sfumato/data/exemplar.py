@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, UInt8
+from pydantic import Field
 from torch import Tensor
 
 from sfumato.data.base import Dataset, Sides, Source, SourceConfig, Split, nothing
@@ -35,6 +37,8 @@ class Exemplar(Source):
         """A picture, or a folder of pictures."""
         mask: Path | None = None
         """White where the texture is: a picture as large as the exemplar, for a single one."""
+        sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+        """Of the file of a single picture; what it does not agree with is refused, so that a run keeps meaning what it says."""
         window: Sides | None = None
         """Rows and columns to be cut out of the middle of each picture."""
         channels: Literal[1, 3] | None = None
@@ -46,6 +50,8 @@ class Exemplar(Source):
         config, path = self.config, at_home(self.config.path)
         paths = files(path)[0][:MOST] if path.is_dir() else [path]
         found = [opened_file(one) for one in paths]
+        if config.sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != config.sha256:
+            raise DataError(f"{path} is not the picture that was learnt from any more; learn from it anew")
         channels = config.channels or (1 if all(grey(one) for one in found) else 3)
         pictures = [from_pil(one.image, channels) for one in found]
         solid = [opaque(one) for one in found]

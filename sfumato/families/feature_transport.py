@@ -22,7 +22,7 @@ from sfumato.kinds import choice
 from sfumato.maths.keyed import normals
 from sfumato.maths.patches import depth, whole
 from sfumato.maths.regions import Box
-from sfumato.maths.transport import Cost
+from sfumato.maths.transport import cell
 from sfumato.networks.texture_net import TextureNet
 
 
@@ -30,8 +30,9 @@ class FeatureTransport(Texture, Plane):
     """min over G, max over v of sum_s E_x min_j (|x - y_j|^2 - v_j) + mean_j v_j, x a patch of G(z) at scale s, y_j of u.
 
     The inner maximum is W_2^2 between the law of the made patches and that of `targets` patches of the exemplar
-    (semi-discrete optimal transport); v goes up in its own turns, G down in its. With `features`, the vectors of a fixed
-    network's maps take the place of patches. Once trained, a picture of any size is one pass, window by window.
+    (semi-discrete optimal transport). After each turn of G, v rises by some stochastic steps, on new pictures. With
+    `features`, the vectors of a fixed network's maps take the place of patches. Once trained, a picture of any size is one
+    pass, window by window.
     References: Houdard, Leclaire, Papadakis and Rabin (2023), A generative model for texture synthesis based on optimal
     transport between feature distributions; the same authors (2021), Wasserstein generative models for patch-based texture
     synthesis.
@@ -57,16 +58,16 @@ class FeatureTransport(Texture, Plane):
         """Patches or vectors of a made picture that a turn looks at, at each scale."""
         side: int = Field(default=128, ge=8)
         """Rows and columns of a made picture in training; at most the exemplar's."""
-        pictures_a_turn: int = Field(default=2, ge=1)
+        pictures_a_turn: int = Field(default=1, ge=1)
         """Pictures that are made in a turn."""
-        dual_turns: int = Field(default=5, ge=1)
-        """Turns of the potentials for one of the generator."""
+        ascents: int = Field(default=10, ge=1)
+        """Steps of the potentials after each turn of the generator."""
         turns: int = Field(default=800, ge=1)
         """Turns of the generator."""
         optimizer: Annotated[Any, choice(Optimizer, "adam")] = Adam.Config(lr=5e-3)
         """How the generator moves."""
-        dual_optimizer: Annotated[Any, choice(Optimizer, "adam")] = Adam.Config(lr=1e-2)
-        """How the potentials move."""
+        rate: float = Field(default=0.05, gt=0.0)
+        """How far the first step moves a potential that gets nothing, as a share of the mean squared distance of patches."""
 
         @field_validator("features")
         @classmethod
@@ -77,17 +78,20 @@ class FeatureTransport(Texture, Plane):
 
     wraps = True
     smallest = 8
+    steps: Tensor
 
     def prepare(self) -> None:
         """The generator, the exemplar's vectors and their potentials."""
         config = self.config
-        self.scales = min(config.scales, depth(min(self.spec.size), 2 * config.patch))
+        self.scales = min(config.scales, depth(min(config.side, *self.spec.size), 2 * config.patch))
         self.net = TextureNet(self.spec.channels, config.width, config.noise, self.scales)
         with torch.no_grad():
             clouds = [rows for rows, _ in self._clouds(self.exemplars, None)]
         for i, rows in enumerate(clouds):
             self.register_buffer(f"points_{i}", torch.zeros(config.targets, rows.shape[1]))
-        self.potentials = nn.ParameterList(nn.Parameter(torch.zeros(config.targets)) for _ in clouds)
+            self.register_buffer(f"potentials_{i}", torch.zeros(config.targets))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.clouds = len(clouds)
 
     @property
     def grain(self) -> int:
@@ -100,41 +104,45 @@ class FeatureTransport(Texture, Plane):
 
     def learn(self, stage: Stage, rng: Generator) -> Iterator[float]:
         """Vectors of the exemplar at random places where all counts."""
-        for points, (rows, counts) in zip(self._points, self._clouds(self.exemplars, self.known), strict=True):
-            places = counts.nonzero()[:, 0] if bool(counts.any()) else torch.arange(len(rows), device=rows.device)
+        for i, (rows, counts) in enumerate(self._clouds(self.exemplars, self.known)):
+            points = self._kept("points", i)
+            self.require_patches(counts, self.config.patch)
+            places = counts.nonzero()[:, 0]
             order = torch.randperm(len(places), generator=rng, device=rng.device)
             points.copy_(rows[places[order.repeat(-(-len(points) // len(order)))[: len(points)]]])
         yield 1.0
 
     def players(self, stage: Stage) -> Sequence[Player]:
-        """The potentials' turns, then the generator's."""
-        config = self.config
-        group = weights(self.potentials)
-        return [
-            Player("potentials", [group], [Objective(self.dual_loss)], config.dual_optimizer, config.dual_turns),
-            Player("generator", [weights(self.net)], [Objective(self.generator_loss)], config.optimizer),
-        ]
-
-    def dual_loss(self, batch: Batch) -> Terms:
-        """Minus the dual, for a picture that is not followed."""
-        with torch.no_grad():
-            made = self._made(batch.rng)
-        return {"dual": -self._dual(made, batch.rng)}
+        """The generator; what its turns leave is taken up by the potentials."""
+        loss, config = Objective(self.generator_loss), self.config
+        return [Player("generator", [weights(self.net)], [loss], config.optimizer, after_step=self.ascend)]
 
     def generator_loss(self, batch: Batch) -> Terms:
-        """The dual, whose potentials do not move."""
-        return {"transport": self._dual(self._made(batch.rng), batch.rng)}
+        """The dual, whose potentials do not move; each scale over the numbers in a patch."""
+        total, made = torch.zeros((), device=self.device), self._made(batch.rng)
+        for i, (rows, _) in enumerate(self._clouds(made, None)):
+            y, v = self._kept("points", i), self._kept("potentials", i)
+            some = rows[torch.randint(len(rows), (self.config.seen,), generator=batch.rng, device=rows.device)]
+            with torch.no_grad():
+                place = cell(some, y, v)
+            total = total + ((some - y[place]).square().sum(1).mean() - v[place].mean() + v.mean()) / y.shape[1]
+        return {"transport": total / self.clouds}
 
-    def _dual(self, made: Images, rng: Generator) -> Float[Tensor, ""]:
-        total = made.new_zeros(())
-        for (rows, _), y, v in zip(self._clouds(made, None), self._points, self.potentials, strict=True):
-            some = torch.randint(len(rows), (self.config.seen,), generator=rng, device=rng.device)
-            total = total + ((Cost()(rows[some], y) - v).amin(1).mean() + v.mean()) / y.shape[1]
-        return total / len(self.potentials)
+    @torch.no_grad()
+    def ascend(self, batch: Batch) -> None:
+        """v_j rises where fewer of the made patches go to y_j than their share; the steps get smaller as 1 / sqrt(t)."""
+        self.steps += 1
+        for i, (rows, _) in enumerate(self._clouds(self._made(batch.rng), None)):
+            y, v = self._kept("points", i), self._kept("potentials", i)
+            far = float((rows.mean(0) - y).square().sum(1).mean() + rows.var(0, unbiased=False).sum())
+            step = self.config.rate * far * len(y) / float(self.steps) ** 0.5
+            for _ in range(self.config.ascents):
+                some = torch.randint(len(rows), (self.config.seen,), generator=batch.rng, device=rows.device)
+                share = torch.bincount(cell(rows[some], y, v), minlength=len(y)) / self.config.seen
+                v += step * (1 / len(y) - share)
 
-    @property
-    def _points(self) -> list[Tensor]:
-        return [self.get_buffer(f"points_{i}") for i in range(len(self.potentials))]
+    def _kept(self, name: str, i: int) -> Tensor:
+        return self.get_buffer(f"{name}_{i}")
 
     def _made(self, rng: Generator) -> Images:
         """Windows of planes that the stream names."""

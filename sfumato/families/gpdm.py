@@ -58,7 +58,8 @@ class GPDM(Texture):
     def make(self, wish: Wish, rng: Generator) -> Images:
         """From coarse to fine."""
         config, factors = self.config, ladder(self.spec.size, self.config.coarsest, self.config.ratio)
-        least = min(config.patch, *self.spec.size)
+        least = min(config.patch, *self.spec.size, *wish.size)
+        self.require_patches(whole(self.known, least), least)
         x: Images | None = None
         for level, factor in enumerate(factors):
             goal = at(wish.size, factor, least)
@@ -79,7 +80,8 @@ class GPDM(Texture):
                 config.rate,
                 lambda part, d=done: wish.watch(d + part / len(factors)),
             )
-        return self.exemplars[:1].new_zeros(1, self.spec.channels, *wish.size) if x is None else resized(x, wish.size)
+        assert x is not None  # the finest scale has a patch
+        return resized(x, wish.size)
 
     def _distance(
         self, x: Images, u: Images, counts: Tensor, side: int, periodic: bool, rng: Generator

@@ -78,7 +78,8 @@ class GPNN(Texture):
     def make(self, wish: Wish, rng: Generator) -> Images:
         """From coarse to fine."""
         config, factors = self.config, ladder(self.spec.size, self.config.coarsest, self.config.ratio)
-        side = min(config.patch, *self.spec.size)
+        side = min(config.patch, *self.spec.size, *wish.size)
+        self.require_patches(whole(self.known, side), side)
         mean = ((self.exemplars * self.known).sum((0, 2, 3)) / self.known.sum())[None, :, None, None]
         x: Images = mean.expand(1, -1, *at(wish.size, factors[0], side))
         x = x + config.noise * torch.randn(x.shape, generator=rng, device=rng.device)

@@ -108,7 +108,8 @@ class NeuralStatistics(Texture):
             vectors = one.permute(0, 2, 3, 1).flatten(0, 2)
             if known is not None and bool((known < 1).any()):
                 counts = torch.nn.functional.interpolate(known, one.shape[2:], mode="area").flatten() > 0.5
-                vectors = vectors[counts] if bool(counts.any()) else vectors
+                self.require_patches(counts, 2)
+                vectors = vectors[counts]
             rows.append(vectors)
         return rows
 

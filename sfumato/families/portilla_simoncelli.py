@@ -131,14 +131,15 @@ class PortillaSimoncelli(Texture):
                 f"the mask leaves {size[0]} x {size[1]}; the statistics need {self.smallest} x {self.smallest}"
             )
         scales = max(s for s in range(1, self.config.scales + 1) if s == 1 or min(size) >> s >= WIDEST)
-        return scales, min(WIDEST, ((min(size) >> scales) - 1) // 2 * 2 + 1)
+        return scales, min(WIDEST, ((min(size) >> scales) - 2) // 2 * 2 + 1)
 
     def make(self, wish: Wish, rng: Generator) -> Images:
         """Noise, moved."""
         u = largest_part(self.exemplars, self.known)
         scales, width = self.measured((u.shape[1], u.shape[2]))
         grain = 1 << scales
-        canvas = tuple(max(-(-length // grain), width, NARROW) * grain for length in wish.size)
+        # plenoptic leaves out one of an odd number of columns, so that the coarsest side has to be wider than what it looks at
+        canvas = tuple(max(-(-length // grain), width + 1, NARROW) * grain for length in wish.size)
         if wish.periodic and canvas != wish.size:
             raise CapabilityError(
                 f"a picture that meets itself at its borders needs sides that are multiples of {grain} here, and large "

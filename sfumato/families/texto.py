@@ -103,7 +103,7 @@ class Texto(Texture, Plane):
         if s == self.scales - 1:
             self.mean[:], self.textons[:] = texton(x, known)
         y = self._choose(s, x, known, rng)
-        side = [min(LOOK >> s, max(length >> s, 2 * config.patch)) for length in self.spec.size]
+        side = [max(min(LOOK, length) >> s, 2 * config.patch) for length in self.spec.size]
         seed = int(torch.randint(1 << 62, (1,), generator=rng, device=rng.device))
         before = F.unfold(self._canvas(s, Box(0, 0, *side), seed, None)[None], config.patch)[0].T
         some = torch.randperm(len(before), generator=rng, device=rng.device)[:SEEN]

@@ -116,6 +116,13 @@ class Texture(Family, abstract=True):
         """The first picture."""
         return self.exemplars[0]
 
+    def require_patches(self, counts: Tensor, side: int) -> None:
+        """Raises: ConfigError: no patch of the exemplar lies in the mask."""
+        if not bool(counts.any()):
+            raise ConfigError(
+                f"no {side} x {side} patch of the exemplar lies in the mask; take a smaller patch or a larger mask"
+            )
+
     def draw(self, n: int, condition: Condition, size: Size, rng: Rngs) -> Images:
         """One picture after the other."""
         rngs = [rng] * n if isinstance(rng, Generator) else rng
@@ -181,10 +188,12 @@ class Plane(ABC):
             strip = []
             for j, column in enumerate(columns):
                 watch((i + j / len(columns)) / len(rows))
-                strip.append(self.block(row, column, seed, period))
-            top, left = max(box.top - row * s, 0), box.left - columns[0] * s
-            bottom = min(box.top + box.rows - row * s, s)
-            yield torch.cat(strip, 2)[:, top:bottom, left : left + box.columns]
+                top, left = max(box.top - row * s, 0), max(box.left - column * s, 0)
+                bottom, right = box.top + box.rows - row * s, box.left + box.columns - column * s
+                strip.append(
+                    self.block(row, column, seed, period)[:, top : min(bottom, s), left : min(right, s)].clone()
+                )
+            yield torch.cat(strip, 2)
         watch(1.0)
 
 

@@ -222,4 +222,9 @@ class Trainer:
             if self.folder
             else "nothing was kept"
         )
-        raise Interrupted(f"stopped after {self.ledger.images:,} of {self.ledger.planned:,} images; {kept}")
+        done = (
+            f"after {self.ledger.images:,} of {self.ledger.planned:,} images"
+            if self.ledger.planned
+            else "in its first pass"
+        )
+        raise Interrupted(f"stopped {done}; {kept}")

