@@ -244,10 +244,6 @@ def rehearse(resolved: Resolved, device: str) -> None:
     if len(data.test) == 0:
         raise ConfigError(f"{data.name} has no test images, so there is nothing to report on; choose other data")
     labels = []
-    if any(not task.trains for task in resolved.tasks) and any(method.family for method in study.methods):
-        raise ConfigError(
-            "a texture is learnt picture by picture: give its methods a restorer (synthesis) and no family"
-        )
     for settings in study.metrics:
         metric: Metric = build(settings)
         metric.prepare(processes.join(device))

@@ -118,6 +118,10 @@ class Study(Plugins):
         ):
             if len(set(names)) < len(names):
                 raise ValueError(f"two {what} are the same in {names}; make them differ")
+        if any(not build(task).trains for task in self.tasks) and any(method.family for method in self.methods):
+            raise ValueError(
+                "a texture is learnt picture by picture: give its methods the restorer synthesis and no family"
+            )
         known = [method.name for method in self.methods]
         for name in [self.baseline or known[0], *(name for pair in self.contrasts or () for name in pair)]:
             if name not in known:
