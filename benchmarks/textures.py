@@ -28,8 +28,9 @@ from sfumato import textures
 from sfumato.families.texto import Texto
 from sfumato.families.texture import Plane, Texture
 from sfumato.images import read_picture, to_float, to_uint8, write_picture
+from sfumato.maths.layered_transport import ascend_layers, cell_in_layers, grouped
 from sfumato.maths.regions import Box
-from sfumato.maths.transport import ascend, assigned, dual
+from sfumato.maths.transport import ascend, assigned, cell, dual
 from sfumato.metrics.copied import closeness, provenance
 from sfumato.metrics.patch_sliced import PatchSliced
 from sfumato.restorers.synthesis import learnt
@@ -38,7 +39,13 @@ from sfumato.studies.results import read_resolved
 from sfumato.tasks.texture import Texture as TextureTask
 
 SIZE = (768, 1280)
-SETTINGS: dict[str, list[str]] = {"singan": ["turns=500"], "psgan": ["turns=500"], "sgan": ["turns=500"]}
+SETTINGS: dict[str, list[str]] = {  # what differs from the defaults
+    "singan": ["turns=500"],
+    "psgan": ["turns=500"],
+    "sgan": ["turns=500"],
+    "gpdm": ["turns=50"],
+    "feature_transport": ["turns=400"],
+}
 
 
 def middle(path: str, side: int = 256) -> torch.Tensor:
@@ -66,21 +73,36 @@ def texto(path: str) -> None:
             spent.append(time.perf_counter() - start)
         print(f"{layers} layer(s): {SIZE[1]} x {SIZE[0]} in {min(spent):.2f} s")
     canvas = models[1]._canvas(0, Box(0, 0, 514, 514), 0, None)
-    moved, spent = {}, {1: [], 2: []}
-    for _ in range(5):  # in turns, since a machine's speed drifts
-        for layers, model in models.items():
-            start = time.perf_counter()
-            moved[layers] = model.moved(0, canvas)
-            spent[layers].append(time.perf_counter() - start)
-    print(
-        f"evaluation, 512 x 512 patches: {min(spent[1]):.3f} s and {min(spent[2]):.3f} s, {min(spent[1]) / min(spent[2]):.1f} x"
-    )
-    windows = torch.nn.functional.unfold(canvas[None], 3)[0].T
-    costs = [float((windows - models[k].points_0[moved[k]]).square().sum(1).mean()) for k in (1, 2)]
-    n = len(models[1].points_0)
-    uneven = [float((torch.bincount(moved[k], minlength=n) / len(windows) - 1 / n).abs().sum()) for k in (1, 2)]
-    print(f"transport cost {costs[0]:.4f} and {costs[1]:.4f}; shares off by {uneven[0]:.3f} and {uneven[1]:.3f} in all")
+    windows = torch.nn.functional.unfold(canvas[None], 3)[0].T.contiguous()
+    layered(windows, models[1].points_0)
     plain(windows, models[1].points_0)
+
+
+def layered(x: torch.Tensor, y: torch.Tensor) -> None:
+    """One and two layers from the same patches to the same targets: seconds to move them, cost, and shares of the targets."""
+    rng, n = stream(0, "layers"), len(y)
+    far = float((x.mean(0) - y).square().sum(1).mean() + x.var(0).sum())
+
+    def draw(count: int) -> torch.Tensor:
+        return x[torch.randint(len(x), (count,), generator=rng)]
+
+    settings: dict[str, Any] = {"steps": 3000, "batch": 512, "rate": 0.05 * far}
+    *_, (_, v) = ascend(draw, y, **settings)
+    *_, (_, layers) = ascend_layers(draw, y, grouped(y, round(n**0.5), rng), **settings)
+    maps = {"one layer": lambda: cell(x, y, v), "two layers": lambda: cell_in_layers(x, y, layers)}
+    spent: dict[str, list[float]] = {name: [] for name in maps}
+    moved = {}
+    for _ in range(7):  # in turns, since a machine's speed drifts
+        for name, go in maps.items():
+            start = time.perf_counter()
+            moved[name] = go()
+            spent[name].append(time.perf_counter() - start)
+    for name, place in moved.items():
+        cost = float((x - y[place]).square().sum(1).mean())
+        uneven = float((torch.bincount(place, minlength=n) / len(x) - 1 / n).abs().sum()) / 2
+        print(
+            f"{name}: {len(x):,} patches in {min(spent[name]):.3f} s, cost {cost:.4f}, {uneven:.3f} of the mass off its target"
+        )
 
 
 def plain(x: torch.Tensor, y: torch.Tensor) -> None:
@@ -119,7 +141,7 @@ def large(path: str) -> None:
     """A picture of 4096 x 4096, in strips, by texto, and the memory of its process beside that of 512 x 512."""
     with tempfile.TemporaryDirectory() as place:
         kept = Path(place) / "kept"
-        run("texture", path, "--save", kept, "--size", "64", "-o", f"{place}/a.png")
+        run("texture", path, "--method", "texto", "--save", kept, "--size", "64", "-o", f"{place}/a.png")
         for side in (512, 4096):
             start = time.perf_counter()
             used = run("texture", kept, "--size", side, "-o", f"{place}/{side}.png")

@@ -53,13 +53,16 @@ def ascend_layers(
     """Averaged stochastic ascent in both layers at once; yields the steps taken and the layers with the mean potentials.
 
     The outer potentials rise as in `transport.ascend`, towards groups that get as much as they have points; an inner one by
-    how far the share of its point is from an equal one of what reached its group.
+    how far the share of its point is from an equal one of what reached its group. `rate` is in units of the cost, so inner
+    steps are as much smaller as groups are.
     """
     n, K = len(y), len(layers.outer)
     counts = torch.bincount(layers.group, minlength=K)
     members = _members(layers.group, counts)
     there, points = members >= 0, y[members]
     lengths = points.square().sum(2)
+    within = (y - layers.centres[layers.group]).square().sum(1).mean()
+    near_by = within / y.var(0, unbiased=False).sum().clamp(min=1e-12)  # distances in a group, as a share of all
     outer, inner = layers.outer.clone(), layers.inner.clone()
     means, taken = (outer, inner), 0
     for t in range(1, steps + 1):
@@ -70,9 +73,9 @@ def ascend_layers(
         found = members[k, near.argmin(1)]
         reached = torch.bincount(k, minlength=K).to(inner.dtype) / batch
         share = torch.bincount(found, minlength=n).to(inner.dtype) / batch
-        step = rate * n / t**0.5
-        outer = torch.where(counts > 0, outer + step * (counts / n - reached), outer)
-        inner = inner + step * ((reached / counts.clamp(min=1))[layers.group] - share)
+        step = rate / t**0.5
+        outer = torch.where(counts > 0, outer + step * K * (counts / n - reached), outer)
+        inner = inner + step * n * near_by * ((reached / counts.clamp(min=1))[layers.group] - share)
         if 2 * t > steps:
             taken += 1
             means = (means[0] + (outer - means[0]) / taken, means[1] + (inner - means[1]) / taken)
