@@ -31,6 +31,7 @@ class GPDM(Texture):
         >>> from sfumato.data.base import DataSpec
         >>> from sfumato.streams import stream
         >>> model = GPDM(GPDM.Config(turns=2), DataSpec(channels=1, size=(8, 8)))
+        >>> _ = model.known.fill_(1.0)  # `fit` does, when it reads the exemplar
         >>> tuple(model.sample(1, size=(8, 12), rng=stream(0, "sample")).shape)
         (1, 1, 8, 12)
     """

@@ -22,7 +22,7 @@ def complete(queries: Float[Tensor, "q d"], keys: Float[Tensor, "k d"], alpha: f
     """argmin_j D_ij / (alpha + min_i D_ij) of each query, D the mean squared difference: keys that nobody is near to are near.
 
     Example:
-        >>> complete(torch.tensor([[0.0], [0.2]]), torch.tensor([[0.1], [1.0]]), alpha=1e-3).tolist()
+        >>> complete(torch.tensor([[0.0], [0.4]]), torch.tensor([[0.1], [1.0]]), alpha=1e-3).tolist()
         [0, 1]
     """
     d, rows = queries.shape[1], max(AT_ONCE // len(keys), 1)
@@ -51,6 +51,7 @@ class GPNN(Texture):
         >>> from sfumato.data.base import DataSpec
         >>> from sfumato.streams import stream
         >>> model = GPNN(GPNN.Config(), DataSpec(channels=1, size=(8, 8)))
+        >>> _ = model.known.fill_(1.0)  # `fit` does, when it reads the exemplar
         >>> tuple(model.sample(1, size=(8, 12), rng=stream(0, "sample")).shape)
         (1, 1, 8, 12)
     """
