@@ -44,6 +44,9 @@ class Restorer(Kind, ABC, root=True):
     trains_on_tasks: ClassVar[bool] = True
     """Whether its family is trained on the tasks themselves; else on generation, once for all of them."""
 
+    own_patches: ClassVar[bool] = False
+    """Whether it learns from the very picture that it answers for, which takes seconds or minutes: it is named to be used, and
+    not set beside every model as the quick classical methods are."""
     rehearses: ClassVar[bool] = True
     """Whether a first answer is thrown away before the clock starts, so that libraries are warm."""
 

@@ -29,6 +29,8 @@ class Criminisi(Filler):
     Reference: Criminisi, Perez and Toyama (2004), Region filling and object removal by exemplar-based image inpainting.
     """
 
+    own_patches = True
+
     class Config(Strict):
         kind: Literal["criminisi"] = "criminisi"
         patch: int = Field(default=9, ge=3, le=31)

@@ -42,6 +42,8 @@ class Exemplar(Filler):
     al. (2014) for the weights.
     """
 
+    own_patches = True
+
     class Config(Strict):
         kind: Literal["exemplar"] = "exemplar"
         patch: int = Field(default=7, ge=3, le=31)

@@ -29,6 +29,8 @@ class GPDMFill(Filler):
     Reference: Elnekave and Weiss (2022), Generating natural images with direct patch distributions matching.
     """
 
+    own_patches = True
+
     class Config(Strict):
         kind: Literal["gpdm"] = "gpdm"
         patch: int = Field(default=7, ge=1, le=31)

@@ -26,6 +26,8 @@ class SinGANFill(Filler):
     Reference: Shaham, Dekel and Michaeli (2019), SinGAN: learning a generative model from a single natural image.
     """
 
+    own_patches = True
+
     class Config(Strict):
         kind: Literal["singan"] = "singan"
         turns: int = Field(default=200, ge=1)

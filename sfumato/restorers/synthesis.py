@@ -52,6 +52,7 @@ class Synthesis(Restorer):
         method: Annotated[Any, choice(Family, "gaussian_field")] = GaussianField.Config()
         """A texture family and its settings."""
 
+    own_patches = True
     rehearses: ClassVar[bool] = False
 
     def __init__(self, config: Config, family: Family | None = None):

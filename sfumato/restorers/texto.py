@@ -29,6 +29,8 @@ class TextoFill(Filler):
     References: Leclaire and Rabin (2021), section on texture inpainting; Galerne and Leclaire (2017) for the Gaussian start.
     """
 
+    own_patches = True
+
     class Config(Strict):
         kind: Literal["texto"] = "texto"
         patch: int = Field(default=3, ge=2, le=15)

@@ -123,7 +123,12 @@ def beside(run: Run, data: Dataset) -> list[tuple[Method, Restorer, Run | None]]
         method = Method(name="Gaussian (mean)", family=Gaussian.Config(), restorer=settings)
         rows.append((method, GaussianPosterior(settings, family), fitted))
     for name, kind in discover(Restorer).items():
-        if issubclass(kind, Restorer) and kind.needs is None and kind.__module__.startswith("sfumato."):
+        if (
+            issubclass(kind, Restorer)
+            and kind.needs is None
+            and not kind.own_patches
+            and kind.__module__.startswith("sfumato.")
+        ):
             method = Method(name=name.replace("_", " ").capitalize(), restorer=kind.Config())
             rows.append((method, build(method.restorer), None))
     return rows

@@ -75,6 +75,8 @@ def test_a_score_is_the_mean_of_its_samples(name: str) -> None:
 
 @each
 def test_the_order_of_merit_is_right(name: str) -> None:
+    if not discover(Metric)[name].truth_is_best:  # type: ignore[attr-defined]
+        pytest.skip("the true picture is not its best: it asks something else")
     _, true, known = case()
     near = (true.int() + 1).clamp(0, 255).to(torch.uint8)
     far = (true.int() + 60).clamp(0, 255).to(torch.uint8)
