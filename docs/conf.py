@@ -10,7 +10,7 @@ from sfumato.cli import app as command_line
 
 project = "sfumato"
 author = "The sfumato authors"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = "sfumato"
 source_suffix = {".md": "markdown"}
