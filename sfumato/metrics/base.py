@@ -93,8 +93,6 @@ class Metric(Kind, ABC, root=True):
     """The least and the largest value that the figure can have, where there is one."""
     truth_is_best: ClassVar[bool] = True
     """Whether the true images have the best figure; not so where something else is asked, as how answers differ."""
-    limit: ClassVar[float | None] = None
-    """A value beyond which a method is shown and not ranked: where it is no fair answer, as a copy is none."""
     needs: ClassVar[type | None] = None
     """What it asks of a family itself (Likelihood ...); None for a metric of images."""
     wants_train: ClassVar[bool] = False
@@ -160,6 +158,8 @@ class RegionConfig(Strict):
 class PairedMetric(Metric, ABC, abstract=True):
     """A mean over images of one value an image, with Student's interval: value +- t sd / sqrt(n)."""
 
+    limit: ClassVar[float | None] = None
+    """A value beyond which a method is shown and not ranked: where it is no fair answer, as a copy is none."""
     same_size: ClassVar[bool] = True
     """Whether both images must have the same rows and columns."""
 

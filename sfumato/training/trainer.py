@@ -123,27 +123,27 @@ class Trainer:
         """Rounds of turns until the stage's share of the budget is spent, or it ends itself."""
         state, (begin, end) = self.state, limits
 
-        def spent() -> float:
+        def over() -> bool:
             if stage.turns is not None:
-                return state.progress.rounds / stage.turns
-            return (state.ledger.images - begin) / max(end - begin, 1)
+                return state.progress.rounds >= stage.turns
+            return state.ledger.images >= end
 
-        while spent() < 1 and not state.progress.ended:
+        while not over() and not state.progress.ended:
             before = state.ledger.images
-            self._round(stage, turns, batches, spent())
+            within = state.progress.rounds / stage.turns if stage.turns else (before - begin) / max(end - begin, 1)
+            self._round(stage, turns, batches, within)
             if state.ledger.images == before:
                 raise ConfigError(f"stage {stage.name!r}: no player's turns count, so the budget would never be spent")
             state.take_in(before)
             state.progress.rounds += 1
             rounds = state.progress.rounds
             state.tick()
-            over = spent() >= 1
-            if rounds % self.log_rounds == 0 or over:
+            if rounds % self.log_rounds == 0 or over():
                 means = state.look()
                 done = stage.stop_when is not None and stage.stop_when(means)
                 state.progress.ended = processes.any_process(done)
             stop = self._agreed(interrupt.wanted, rounds)
-            late = not over and self._agreed(state.late, rounds)
+            late = not over() and self._agreed(state.late, rounds)
             if late or stop:
                 state.save(turns)
             if stop:
