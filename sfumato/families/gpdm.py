@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field
 from torch import Generator, Tensor
 
 from sfumato.families.descent import descend
-from sfumato.families.scales import at, counting, ladder, resized
+from sfumato.families.scales import coarse_to_fine, noise_around, resized
 from sfumato.families.texture import Texture, TextureConfig, Wish
 from sfumato.images import Images
 from sfumato.maths.patches import whole
@@ -58,29 +57,17 @@ class GPDM(Texture):
 
     def make(self, wish: Wish, rng: Generator) -> Images:
         """From coarse to fine."""
-        config, factors = self.config, ladder(self.spec.size, self.config.coarsest, self.config.ratio)
-        least = min(config.patch, *self.spec.size, *wish.size)
-        self.require_patches(whole(self.known, least), least)
+        config = self.config
+        side = min(config.patch, *self.spec.size, *wish.size)
+        self.require_patches(whole(self.known, side), side)
         x: Images | None = None
-        for level, factor in enumerate(factors):
-            goal = at(wish.size, factor, least)
-            size = at(self.spec.size, factor, least)
-            u, counts = resized(self.exemplars, size), whole(counting(self.known, size), least)
+        for scale in coarse_to_fine(self, wish, config.coarsest, config.ratio, side):
+            counts = whole(scale.known, side)
             if not bool(counts.any()):  # a thin mask leaves no patch at coarse scales
                 continue
-            if x is None:
-                mean = (self.exemplars * self.known).sum((0, 2, 3)) / self.known.sum()
-                normal = torch.randn(1, self.spec.channels, *goal, generator=rng, device=rng.device)
-                x = mean[None, :, None, None] + config.noise * normal
-            loss = partial(self._distance, u=u, counts=counts, side=least, periodic=wish.periodic, rng=rng)
-            done = level / len(factors)
-            x = descend(
-                resized(x, goal),
-                loss,
-                config.turns,
-                config.rate,
-                lambda part, d=done: wish.watch(d + part / len(factors)),
-            )
+            start = noise_around(self, scale.goal, config.noise, rng) if x is None else resized(x, scale.goal)
+            loss = partial(self._distance, u=scale.u, counts=counts, side=side, periodic=wish.periodic, rng=rng)
+            x = descend(start, loss, config.turns, config.rate, scale.watch)
         assert x is not None  # the finest scale has a patch
         return resized(x, wish.size)
 

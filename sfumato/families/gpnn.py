@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Generator, Tensor
 
-from sfumato.families.scales import at, counting, ladder, resized
+from sfumato.families.scales import coarse_to_fine, noise_around, resized
 from sfumato.families.texture import Texture, TextureConfig, Wish
 from sfumato.images import Images
 from sfumato.maths.patches import whole
@@ -78,29 +78,26 @@ class GPNN(Texture):
 
     def make(self, wish: Wish, rng: Generator) -> Images:
         """From coarse to fine."""
-        config, factors = self.config, ladder(self.spec.size, self.config.coarsest, self.config.ratio)
+        config = self.config
         side = min(config.patch, *self.spec.size, *wish.size)
         self.require_patches(whole(self.known, side), side)
-        mean = ((self.exemplars * self.known).sum((0, 2, 3)) / self.known.sum())[None, :, None, None]
-        x: Images = mean.expand(1, -1, *at(wish.size, factors[0], side))
-        x = x + config.noise * torch.randn(x.shape, generator=rng, device=rng.device)
+        x: Images | None = None
         blurred: Images | None = None
-        for level, factor in enumerate(factors):
-            size = at(self.spec.size, factor, side)
-            u = resized(self.exemplars, size)
-            counts = whole(counting(self.known, size), side)
-            x = resized(x, at(wish.size, factor, side))
+        for scale in coarse_to_fine(self, wish, config.coarsest, config.ratio, side):
+            x = noise_around(self, scale.goal, config.noise, rng) if x is None else resized(x, scale.goal)
+            u, counts = scale.u, whole(scale.known, side)
             if bool(counts.any()):
                 values = windows(u, side).flatten(0, 1)[counts.flatten()]
                 for turn in range(config.rounds):
-                    seen = u if blurred is None or turn else resized(blurred, size)
+                    seen = u if blurred is None or turn else resized(blurred, (u.shape[2], u.shape[3]))
                     keys = windows(seen, side).flatten(0, 1)[counts.flatten()]
                     queries = windows(x, side, wish.periodic)[0]
                     basis = principal(keys, config.components)
                     found = complete(queries @ basis, keys @ basis, config.alpha)
                     x = averaged(values[found][None], (x.shape[2], x.shape[3]), side, wish.periodic)
-                    wish.watch((level + (turn + 1) / config.rounds) / len(factors))
+                    scale.watch((turn + 1) / config.rounds)
             blurred = u
+        assert x is not None  # there is a finest scale
         return x
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from torch import Generator, Tensor
 
 from sfumato.families.descent import descend
-from sfumato.families.scales import at, counting, ladder, resized
+from sfumato.families.scales import coarse_to_fine, noise_around, resized
 from sfumato.families.texture import Texture, TextureConfig, Wish
 from sfumato.features.base import Features, Perceives, extractor
 from sfumato.features.lite0 import Lite0
@@ -79,24 +79,20 @@ class NeuralStatistics(Texture):
 
     def make(self, wish: Wish, rng: Generator) -> Images:
         """From coarse to fine."""
-        config, factors = self.config, ladder(self.spec.size, self.config.coarsest, 0.5)
-        mean = ((self.exemplars * self.known).sum((0, 2, 3)) / self.known.sum())[None, :, None, None]
-        x: Images = mean.expand(1, -1, *at(wish.size, factors[0], 8))
-        x = x + config.noise * torch.randn(x.shape, generator=rng, device=rng.device)
-        for level, factor in enumerate(factors):
-            size = at(self.spec.size, factor, 8)
+        config = self.config
+        x: Images | None = None
+        for scale in coarse_to_fine(self, wish, config.coarsest, 0.5, self.smallest):
             with torch.no_grad():
-                true = self._maps(resized(self.exemplars, size), counting(self.known, size))
+                true = self._maps(scale.u, scale.known)
 
             def loss(made: Images, true: list[Rows] = true) -> Float[Tensor, ""]:
                 pairs = zip(self._maps(made), true, strict=True)
                 statistic = STATISTICS[config.statistic]
                 return torch.stack([statistic(one, other, rng) for one, other in pairs]).mean() + beyond(made)
 
-            def watch(part: float, done: int = level) -> None:
-                wish.watch((done + part) / len(factors))
-
-            x = descend(resized(x, at(wish.size, factor, 8)), loss, config.turns, config.rate, watch)
+            start = noise_around(self, scale.goal, config.noise, rng) if x is None else resized(x, scale.goal)
+            x = descend(start, loss, config.turns, config.rate, scale.watch)
+        assert x is not None  # there is a finest scale
         return x
 
     def _maps(self, x: Images, known: Tensor | None = None) -> list[Rows]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -182,16 +183,11 @@ def decided(
 
     Patches at the rim reach over known pixels too: what they miss there is carried into the hole.
     """
-    columns, across = x.shape[3], x.shape[3] - side + 1
     flat = x[0].flatten(1)
     made, least = flat.clone(), flat.new_full((flat.shape[1],), torch.inf)
-    to, source = (place // across * columns + place % across for place in (targets, found))
-    for i in range(side):
-        for j in range(side):
-            step = i * columns + j
-            better = far < least[to + step]
-            place = to[better] + step
-            least[place], made[:, place] = far[better], flat[:, source[better] + step]
+    for to, source in pixels_of(targets, found, side, x.shape[3]):
+        better = far < least[to]
+        least[to[better]], made[:, to[better]] = far[better], flat[:, source[better]]
     made = made.view_as(x)
     rim = (least.view(hole.shape).isfinite() & ~hole).float()[None, None]
     return torch.where(hole, made + push_pull((x - made) * rim, rim), x).clamp(-1, 1)
@@ -206,13 +202,20 @@ def voted(
     side: int,
 ) -> Images:
     """Each pixel of the hole the weighted mean of what the patches over it say."""
-    columns, across = x.shape[3], x.shape[3] - side + 1
     flat = x[0].flatten(1)
     total, count = torch.zeros_like(flat), flat.new_full((flat.shape[1],), 1e-9)
+    for to, source in pixels_of(targets, found, side, x.shape[3]):
+        total.index_add_(1, to, weight * flat[:, source])
+        count.index_add_(0, to, weight)
+    return torch.where(hole, (total / count).view_as(x), x)
+
+
+def pixels_of(
+    targets: Int64[Tensor, " n"], found: Int64[Tensor, " n"], side: int, columns: int
+) -> Iterator[tuple[Int64[Tensor, " n"], Int64[Tensor, " n"]]]:
+    """For each place in a patch, the pixels of all patches there and those that they are to be taken from."""
+    across = columns - side + 1
     to, source = (place // across * columns + place % across for place in (targets, found))
     for i in range(side):
         for j in range(side):
-            step = i * columns + j
-            total.index_add_(1, to + step, weight * flat[:, source + step])
-            count.index_add_(0, to + step, weight)
-    return torch.where(hole, (total / count).view_as(x), x)
+            yield to + (i * columns + j), source + (i * columns + j)
