@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sfumato import display, textures
 from sfumato.config import Strict
+from sfumato.data.mask_files import mask_levels
 from sfumato.errors import ConfigError, Interrupted
 from sfumato.families.texture import Plane, Texture
 from sfumato.images import check_target, opened_file, read_picture, to_uint8, write_picture
@@ -53,9 +54,7 @@ def texture(
     if not names or (compare is None and len(names) > 1):
         raise ConfigError("--method names one method, as texto; --compare shows several, as texto,quilting")
     chosen = [textures.method_of(name, changes) for name in names]
-    if exemplar.is_file():
-        for line in opened_file(exemplar).peculiar:
-            display.say(f"{exemplar.name} {line}", warning=True)
+    _tell(exemplar, mask)
     for one in chosen:
         _check(textures.untaught(exemplar, one, mask), wanted, tileable, sources)
     with ExitStack() as stack:
@@ -102,6 +101,19 @@ def _agree(
             raise ConfigError(f"{path} is the exemplar; give another --out")
     if len(targets) == 2 and targets[0].absolute() == targets[1].absolute():
         raise ConfigError(f"--out and --sources are both {out}; give them two names")
+
+
+def _tell(exemplar: Path, mask: Path | None) -> None:
+    """Warn of what may surprise in the files."""
+    for path in (exemplar, mask):
+        if path is None or not path.is_file():
+            continue
+        file = opened_file(path)
+        lines = [f"{path.name} {line}" for line in file.peculiar]
+        if path is mask:
+            lines += mask_levels(file.image, str(path))[1]
+        for line in lines:
+            display.say(line, warning=True)
 
 
 def _check(family: Texture, size: tuple[int, int] | None, tileable: bool, sources: Path | None) -> None:

@@ -131,7 +131,7 @@ def learn(
     """
     source = source_of(exemplar, mask)
     pictures = len(Exemplar(source).read().train)
-    if pictures > 1:  # a folder
+    if pictures > 1 and "pictures" not in method.model_fields_set:  # a folder
         method = method.model_copy(update={"pictures": pictures})
     one = Budget(batch=1, average=Last.Config())
     run = RunConfig(data=source, tasks=[Generation.Config()], family=method, budget=one, seed=seed)

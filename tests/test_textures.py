@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import sfumato
 from sfumato.errors import ConfigError, DataError
@@ -132,7 +133,7 @@ def test_nothing_is_learnt_for_what_cannot_be_made(tmp_path: Path, capsys: pytes
     refused(capsys, "texture", exemplar, *FIELD, "-o", same, "--save", kept, words="another run")
 
 
-def test_a_folder_of_exemplars_is_learnt_together(tmp_path: Path) -> None:
+def test_a_folder_of_exemplars_is_learnt_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     many = tmp_path / "many"
     many.mkdir()
     for name, level in (("a", 10), ("b", 250)):
@@ -140,6 +141,24 @@ def test_a_folder_of_exemplars_is_learnt_together(tmp_path: Path) -> None:
     out = tmp_path / "o.png"
     assert call("texture", many, "--method", "random_patch", "--size", "64", "-o", out) == 0
     assert read_picture(out).unique().tolist() == [10, 250]
+    method = ["--method", "random_patch", "--size", "64", "-o", out, "--set"]
+    assert call("texture", many, *method, "pictures=1") == 0
+    assert read_picture(out).unique().tolist() == [10], "the first alone, as asked for"
+    refused(
+        capsys, "texture", many, *method, "pictures=3", words=("pictures = 3 exemplars are asked for", "there are 2")
+    )
+
+
+def test_what_may_surprise_in_the_files_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    deep, where = tmp_path / "deep.png", tmp_path / "where.png"
+    Image.fromarray(np.full((16, 16), 30_000, dtype=np.uint16)).save(deep)
+    strokes = np.zeros((16, 16, 4), dtype=np.uint8)
+    strokes[2:14, 2:14] = 255
+    Image.fromarray(strokes).save(where)
+    assert call("texture", deep, *FIELD, "--mask", where, "-o", tmp_path / "o.png") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "deep.png has 16 bits a colour, of which 8 are read" in said
+    assert "has transparency, which counts as black" in said
 
 
 def test_exemplars_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

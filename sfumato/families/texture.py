@@ -106,6 +106,10 @@ class Texture(Family, abstract=True):
             if sum(map(len, parts)) >= K:
                 break
         x = torch.cat(parts)[:K]
+        if len(x) < K:
+            raise ConfigError(
+                f"pictures = {K} exemplars are asked for, and there are {len(x)}; ask for at most so many"
+            )
         self.exemplars[: len(x)] = x
         self.known[: len(x)] = 1.0 if masks is None else masks[: len(x)]
         if not bool((self.known > 0).any()):
