@@ -4,9 +4,10 @@
     python -m benchmarks.textures large EXEMPLAR        4096 x 4096 into a file, and the memory of the process
     python -m benchmarks.textures all EXEMPLAR          every method: seconds, memory, patch distance; a table and a plot
     python -m benchmarks.textures sheet RUN OUT.png     the pictures of a study's folder: a row a method, a column an exemplar
+    python -m benchmarks.textures maps EXEMPLAR OUT.png where the parts of three syntheses come from
 
-Each method of `all` runs in a process of its own: feed-forward ones make 1280 x 768, the others 256 x 256, from the middle
-256 x 256 of the exemplar; SinGAN is taught at 64 x 64 with 500 turns a scale.
+Each method of `all` runs in a process of its own, and not again where `runs/textures-cost` has its row: feed-forward ones make
+1280 x 768, the others 256 x 256, from the middle 256 x 256 of the exemplar; SinGAN is taught at 64 x 64 with 500 turns a scale.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from PIL import Image
 from sfumato import textures
 from sfumato.families.texto import Texto
 from sfumato.families.texture import Plane, Texture
+from sfumato.files import write_atomic
 from sfumato.images import read_picture, to_float, to_uint8, write_picture
 from sfumato.maths.layered_transport import ascend_layers, cell_in_layers, grouped
 from sfumato.maths.regions import Box
@@ -188,12 +190,15 @@ def every(path: str) -> None:
     folder = Path("runs/textures-cost")
     folder.mkdir(parents=True, exist_ok=True)
     for name in textures.methods():
-        command = [sys.executable, "-m", "benchmarks.textures", "one", path, name, str(folder / f"{name}.png")]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            print(name, done.stderr.strip().splitlines()[-1])
-            continue
-        rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
+        kept = folder / f"{name}.json"
+        if not kept.is_file():
+            command = [sys.executable, "-m", "benchmarks.textures", "one", path, name, str(folder / f"{name}.png")]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                print(name, done.stderr.strip().splitlines()[-1])
+                continue
+            write_atomic(kept, done.stdout.strip().splitlines()[-1])
+        rows.append(json.loads(kept.read_text()))
         print(
             {key: round(value, 3) if isinstance(value, float) else value for key, value in rows[-1].items()}, flush=True
         )
@@ -224,6 +229,23 @@ def sheet(folder: str, out: str) -> None:
     print(out, [path.stem for path in found])
 
 
+def maps(path: str, out: str) -> None:
+    """The exemplar; then by Texto, GPNN and quilting a synthesis, and below it the map of where its parts come from."""
+    x = middle(path, 128)
+    above, below = (
+        [to_uint8(x)[0]],
+        [textures.shown(provenance(to_uint8(x)[0], to_uint8(x)[0], 8, 0.0), to_uint8(x)[0])],
+    )
+    for name in ("texto", "gpnn", "quilting"):
+        family = learnt(textures.method_of(name, []), x, 0)
+        picture = textures.made(family, (128, 128), 0)
+        shown, share = textures.sources(family, picture)
+        print(f"{name}: {share:.0%} copied")
+        above.append(picture)
+        below.append(shown)
+    write_picture(textures.sheet([*above, *below], len(above)), Path(out))
+
+
 def draw(rows: list[dict[str, Any]]) -> None:
     """Patch distance against the seconds to learn and make a picture."""
     import matplotlib
@@ -244,4 +266,4 @@ def draw(rows: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    {"texto": texto, "large": large, "one": one, "all": every, "sheet": sheet}[sys.argv[1]](*sys.argv[2:])
+    {"texto": texto, "large": large, "one": one, "all": every, "sheet": sheet, "maps": maps}[sys.argv[1]](*sys.argv[2:])
