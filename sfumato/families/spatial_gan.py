@@ -33,6 +33,10 @@ from sfumato.networks.spatial import MARGIN, NoiseField, SpatialCritic, SpatialG
 
 FURTHER = 10.0  # times the generator's rate for wave numbers: they are angles, and a thousand turns would not move them
 LEAST = 2  # cells of a crop: with one alone nothing is learnt of how cells meet
+SHARE = (
+    0.625  # of the exemplar's shorter side that a crop has at most: with one as large as the exemplar there is a single
+)
+# crop, which the critic learns by heart, and the generator repeats one motif
 
 
 class SpatialConfig(TextureConfig):
@@ -45,7 +49,7 @@ class SpatialConfig(TextureConfig):
     local_channels: int = Field(default=30, ge=1, le=1024)
     """Channels of the field that differ from cell to cell."""
     crop: int = Field(default=128, ge=4)
-    """Rows and columns of a training crop; less where the exemplar, or its mask, holds none so large."""
+    """Rows and columns of a training crop; at most 5 / 8 of what the exemplar, or its mask, holds."""
     crops: int = Field(default=8, ge=1, le=1024)
     """Crops in a turn, of the exemplar and of what is made."""
     turns: int = Field(default=1000, ge=1, le=10_000_000)
@@ -93,7 +97,8 @@ class SpatialGAN(Texture, Plane, abstract=True):
     def connect(self, shared: int, periodic: int) -> None:
         """Make both networks for a field of so many global and periodic channels beside the local ones."""
         config, K = self.config, self.config.pictures
-        self.depth = min(config.depth, halvings(min(config.crop, *self.spec.size), LEAST) - 1)
+        room = min(config.crop, max(int(SHARE * min(self.spec.size)), 4))
+        self.depth = max(min(config.depth, halvings(room, LEAST) - 1), 1)
         self.game: Game = build(config.game)
         self.penalties = nn.ModuleList(build(one) for one in config.penalties)
         self.field = NoiseField(shared, periodic)
@@ -121,9 +126,10 @@ class SpatialGAN(Texture, Plane, abstract=True):
 
     def learn(self, stage: Stage, rng: Generator) -> Iterator[float]:
         """Find the largest crops that lie in what counts, and where they begin."""
-        side = min(self.config.crop, largest_square(self.known)) // self.grain * self.grain
-        if side < LEAST * self.grain:
-            least = LEAST * self.grain
+        least = LEAST * self.grain
+        room = largest_square(self.known)
+        side = max(min(self.config.crop, int(SHARE * room)), min(least, room)) // self.grain * self.grain
+        if side < least:
             raise ConfigError(f"no window of {least} x {least} lies in the mask; lower depth, or give a larger mask")
         corners = whole(self.known, side)
         self.cut.fill_(side)
