@@ -391,3 +391,11 @@ class Likelihood(ABC):
 
         Where `density` is False, x has values on the 8-bit grid and the answer is the log of a probability.
         """
+
+
+class Density(Likelihood):
+    """A family whose density has a slope in the image, so that images can be moved to where they are likelier."""
+
+    @abstractmethod
+    def log_density(self, x: Images, condition: Condition) -> Float[Tensor, " B"]:
+        """log p(x) in nats, on [-1, 1]^d; differentiable, and nothing is drawn."""

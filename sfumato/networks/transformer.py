@@ -10,27 +10,53 @@ from torch import Tensor, nn
 from sfumato.networks.layers import rounded
 
 
-class Block(nn.Module):
-    """x + attention(norm(x)), x + mlp(norm(x)); the norms are scaled and shifted by what is told."""
+class Past:
+    """Keys and values of what a causal block saw before."""
 
-    def __init__(self, width: int, heads: int, causal: bool):
+    def __init__(self) -> None:
+        self.seen: tuple[Tensor, Tensor] | None = None
+
+    def more(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """All so far; many tokens may come at once only at the beginning."""
+        if self.seen is not None:
+            k, v = (torch.cat([old, new], 2) for old, new in zip(self.seen, (k, v), strict=True))
+        self.seen = k, v
+        return k, v
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), x + mlp(norm(x)); the norms are scaled and shifted by what is told, if anything is."""
+
+    def __init__(self, width: int, heads: int, causal: bool, told: bool = True):
         super().__init__()
         self.heads, self.causal = heads, causal
-        self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(2))
-        self.modulation = nn.Linear(width, 4 * width)
+        self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=not told) for _ in range(2))
+        self.modulation = nn.Linear(width, 4 * width) if told else None
         self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        for layer in (self.proj, self.mlp[2], self.modulation):
+        for layer in (self.proj, self.mlp[2], *([self.modulation] if self.modulation else [])):
             nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
 
-    def forward(self, x: Float[Tensor, "B n d"], told: Float[Tensor, "B d"]) -> Float[Tensor, "B n d"]:
-        a, b, c, d = self.modulation(told)[:, None].chunk(4, 2)
+    def forward(
+        self, x: Float[Tensor, "B n d"], told: Float[Tensor, "B d"] | None = None, past: Past | None = None
+    ) -> Float[Tensor, "B n d"]:
+        """Where `past` is given, x continues what went through before, which it keeps."""
+        first, second = self.norms[0](x), None
+        if self.modulation is not None and told is not None:
+            a, b, *second = self.modulation(told)[:, None].chunk(4, 2)
+            first = first * (1 + a) + b
         n, length, width = x.shape
-        rows = self.qkv(self.norms[0](x) * (1 + a) + b).view(n, length, 3, self.heads, -1)
+        rows = self.qkv(first).view(n, length, 3, self.heads, -1)
         q, k, v = (part.transpose(1, 2) for part in rows.unbind(2))
-        h = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        if past is not None:
+            k, v = past.more(k, v)
+        # one query sees all keys; many are causal only from the beginning
+        h = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal and length > 1)
         x = x + self.proj(h.transpose(1, 2).reshape(n, length, width))
-        out: Tensor = x + self.mlp(self.norms[1](x) * (1 + c) + d)
+        h = self.norms[1](x)
+        if second is not None:
+            h = h * (1 + second[0]) + second[1]
+        out: Tensor = x + self.mlp(h)
         return out
 
 

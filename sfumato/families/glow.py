@@ -1,0 +1,79 @@
+"""Glow: steps of ActNorm, an invertible 1 x 1 convolution and a coupling of halves, at several scales."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from sfumato.errors import ConfigError
+from sfumato.families.flow import Flow, FlowConfig, halvings
+from sfumato.images import Size
+from sfumato.kinds import build, choice
+from sfumato.networks.couplings import Conditioner, Halves, Middle, plain
+from sfumato.networks.invertible import ActNorm, Invertible, Mixing, Squeeze
+from sfumato.networks.layers import rounded
+from sfumato.networks.multi_scale import Level, MultiScale, Seen
+from sfumato.networks.transformations import Affine, Transformation
+
+
+class Glow(Flow):
+    """At each level squares of 2 x 2 become channels, then `steps` times ActNorm, W x and a coupling; then half of them leaves.
+
+    What leaves has a learned prior: mean and scale of it are said by what stays.
+    Reference: Kingma and Dhariwal (2018), Glow: Generative flow with invertible 1x1 convolutions.
+
+    Example:
+        >>> from sfumato.data.base import DataSpec
+        >>> from sfumato.streams import stream
+        >>> model = Glow(Glow.Config(width=8, steps=2), DataSpec(channels=1, size=(8, 12)))
+        >>> tuple(model.sample(2, rng=stream(0, "sample")).shape)
+        (2, 1, 8, 12)
+    """
+
+    class Config(FlowConfig):
+        kind: Literal["glow"] = "glow"
+        levels: int = Field(default=3, ge=1, le=8)
+        """Scales; fewer where an image cannot be halved so often."""
+        steps: int = Field(default=8, ge=1, le=256)
+        """Steps at each scale; the paper takes 32."""
+        coupling: Annotated[Any, choice(Transformation, "affine")] = Affine.Config()
+        """How a number is moved: affine, additive or logistic_mixture."""
+
+    def check_size(self, size: Size) -> None:
+        """An image has to be halved once."""
+        if not halvings(size, 1):
+            raise ConfigError(
+                f"images of {size[0]} x {size[1]} cannot be halved, as a {self.config.kind} does; make both sides even"
+            )
+
+    def middle(self) -> Middle:
+        """The layers between the first and the last convolution of a coupling's network."""
+        return plain
+
+    def layers(self) -> MultiScale:
+        config, spec = self.config, self.spec
+        levels = halvings(spec.size, config.levels)
+        seen = rounded(config.width / 2, 4) if spec.condition else 0
+        network = partial(
+            Conditioner,
+            width=rounded(config.width, 1),
+            middle=self.middle(),
+            seen=seen,
+            classes=spec.classes if self.labelled else 0,
+        )
+        ways, channels = list[Level](), spec.channels
+        for level in range(levels):
+            channels *= 4
+            steps: list[Invertible] = [Squeeze()]
+            for _ in range(config.steps):
+                steps += [ActNorm(channels), Mixing(channels), Halves(channels, build(config.coupling), network)]
+            last = level == levels - 1
+            if not last:
+                steps.append(Halves(channels, Affine(Affine.Config()), network))  # the prior of what leaves
+            ways.append(Level(steps, leaves=not last))
+            channels //= 2
+        return MultiScale(
+            (spec.channels, *spec.size), ways, Seen(spec.condition, seen, levels) if spec.condition else None
+        )

@@ -1,0 +1,72 @@
+"""RealNVP: affine couplings in chessboards and halves of channels, at several scales."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from sfumato.families.flow import Flow, FlowConfig, halvings
+from sfumato.images import LEVEL
+from sfumato.kinds import build, choice
+from sfumato.networks.couplings import Checkerboard, Conditioner, Halves, residual
+from sfumato.networks.invertible import ActNorm, Invertible, Logit, Rescale, Squeeze
+from sfumato.networks.layers import rounded
+from sfumato.networks.multi_scale import Level, MultiScale, Seen
+from sfumato.networks.transformations import Affine, Transformation
+
+
+class RealNVP(Flow):
+    """At each scale three couplings of chessboards, squares of 2 x 2 to channels, three of halves; then half of them leaves.
+
+    Pixels are taken to all numbers first, logit(alpha + (1 - 2 alpha) x). ActNorm stands where the paper has batch
+    normalisation, whose statistics differ between training and use.
+    Reference: Dinh, Sohl-Dickstein and Bengio (2017), Density estimation using Real NVP.
+
+    Example:
+        >>> from sfumato.data.base import DataSpec
+        >>> from sfumato.streams import stream
+        >>> model = RealNVP(RealNVP.Config(width=8), DataSpec(channels=1, size=(8, 12)))
+        >>> tuple(model.sample(2, rng=stream(0, "sample")).shape)
+        (2, 1, 8, 12)
+    """
+
+    class Config(FlowConfig):
+        kind: Literal["realnvp"] = "realnvp"
+        width: float = Field(default=32, gt=0)
+        """Channels of the networks that say how numbers are moved, as in the paper; twice as many at each scale."""
+        levels: int = Field(default=2, ge=0, le=8)
+        """Scales beside the last; fewer where an image cannot be halved so often."""
+        blocks: int = Field(default=2, ge=0, le=64)
+        """Residual blocks of each network; the paper takes 4 to 8."""
+        coupling: Annotated[Any, choice(Transformation, "affine")] = Affine.Config()
+        """How a number is moved: affine, additive or logistic_mixture."""
+        alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
+        """How far pixels stay from 0 and 1 before the logit."""
+
+    def layers(self) -> MultiScale:
+        config, spec = self.config, self.spec
+        levels = halvings(spec.size, config.levels)
+        seen = rounded(config.width / 2, 4) if spec.condition else 0
+        channels, width = spec.channels, config.width
+
+        def network(inputs: int, outputs: int, width: float) -> Conditioner:
+            classes = spec.classes if self.labelled else 0
+            return Conditioner(inputs, outputs, rounded(width, 1), residual(config.blocks), seen=seen, classes=classes)
+
+        def couplings(kind: type[Checkerboard] | type[Halves], count: int) -> list[Invertible]:
+            making = partial(network, width=width)
+            made = [kind(channels, build(config.coupling), making, bool(i % 2)) for i in range(count)]
+            return [layer for one in made for layer in (one, ActNorm(channels))]
+
+        ways: list[Level] = [Level([Rescale(1 + LEVEL / 2, 1 / (256 * LEVEL)), Logit(config.alpha)])]
+        for _ in range(levels):
+            ways.append(Level(couplings(Checkerboard, 3)))
+            channels, width = 4 * channels, 2 * width
+            ways.append(Level([Squeeze(), *couplings(Halves, 3)], leaves=True))
+            channels //= 2
+        ways.append(Level(couplings(Checkerboard, 4)))
+        return MultiScale(
+            (spec.channels, *spec.size), ways, Seen(spec.condition, seen, levels) if spec.condition else None
+        )
