@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from sfumato.errors import ConfigError
 from sfumato.families.dequantisation import Dequantisation, Variational
 from sfumato.families.flow import Flow, FlowConfig, halvings
-from sfumato.images import LEVEL
+from sfumato.images import LEVEL, Size
 from sfumato.kinds import build, choice
 from sfumato.networks.couplings import Checkerboard, Conditioner, Halves, gated
 from sfumato.networks.invertible import ActNorm, Invertible, Logit, Mixing, Rescale, Squeeze
@@ -37,6 +38,8 @@ class FlowPP(Flow):
         kind: Literal["flow_pp"] = "flow_pp"
         width: float = Field(default=48, gt=0)
         """Channels of the networks; the paper takes 96."""
+        couplings: int = Field(default=4, ge=2, le=64)
+        """Couplings of chessboards at full size; at half of it half as many of halves, and one less of chessboards."""
         blocks: int = Field(default=2, ge=0, le=64)
         """Gated blocks of each network; the paper takes 10."""
         attention: bool = False
@@ -47,6 +50,13 @@ class FlowPP(Flow):
         """How levels are spread: variational, uniform or gaussian."""
         alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
         """How far pixels stay from 0 and 1 before the logit."""
+
+    def check_size(self, size: Size) -> None:
+        """There has to be a number that says something of another."""
+        if self.spec.channels * size[0] * size[1] < 2:
+            raise ConfigError(
+                f"a {self.config.kind} moves numbers by others, and these images have one; give larger ones"
+            )
 
     def layers(self) -> MultiScale:
         config, spec = self.config, self.spec
@@ -66,11 +76,19 @@ class FlowPP(Flow):
         half, channels = halvings(spec.size, 1), spec.channels
         ways = [
             Level([Rescale(1 + LEVEL / 2, 1 / (256 * LEVEL)), Logit(config.alpha)]),
-            Level(couplings(Checkerboard, channels, 4)),
+            Level(couplings(Checkerboard if max(spec.size) > 1 else Halves, channels, config.couplings)),
         ]
         if half:
             channels *= 4
-            ways.append(Level([Squeeze(), *couplings(Halves, channels, 2), *couplings(Checkerboard, channels, 3)]))
+            ways.append(
+                Level(
+                    [
+                        Squeeze(),
+                        *couplings(Halves, channels, config.couplings // 2),
+                        *couplings(Checkerboard, channels, config.couplings - 1),
+                    ]
+                )
+            )
         return MultiScale(
             (spec.channels, *spec.size), ways, Seen(spec.condition, seen, half) if spec.condition else None
         )

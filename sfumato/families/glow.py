@@ -42,8 +42,8 @@ class Glow(Flow):
         """How a number is moved: affine, additive or logistic_mixture."""
 
     def check_size(self, size: Size) -> None:
-        """An image has to be halved once."""
-        if not halvings(size, 1):
+        """An image has to be halved once, or to have channels that can say something of each other."""
+        if not halvings(size, 1) and self.spec.channels < 2:
             raise ConfigError(
                 f"images of {size[0]} x {size[1]} cannot be halved, as a {self.config.kind} does; make both sides even"
             )
@@ -64,12 +64,14 @@ class Glow(Flow):
             classes=spec.classes if self.labelled else 0,
         )
         ways, channels = list[Level](), spec.channels
-        for level in range(levels):
-            channels *= 4
-            steps: list[Invertible] = [Squeeze()]
+        for level in range(max(levels, 1)):
+            steps: list[Invertible] = []
+            if levels:
+                channels *= 4
+                steps.append(Squeeze())
             for _ in range(config.steps):
                 steps += [ActNorm(channels), Mixing(channels), Halves(channels, build(config.coupling), network)]
-            last = level == levels - 1
+            last = level >= levels - 1
             if not last:
                 steps.append(Halves(channels, Affine(Affine.Config()), network))  # the prior of what leaves
             ways.append(Level(steps, leaves=not last))

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from sfumato.errors import ConfigError
 from sfumato.families.flow import Flow, FlowConfig, halvings
-from sfumato.images import LEVEL
+from sfumato.images import LEVEL, Size
 from sfumato.kinds import build, choice
 from sfumato.networks.couplings import Checkerboard, Conditioner, Halves, residual
 from sfumato.networks.invertible import ActNorm, Invertible, Logit, Rescale, Squeeze
@@ -38,6 +39,8 @@ class RealNVP(Flow):
         """Channels of the networks that say how numbers are moved, as in the paper; twice as many at each scale."""
         levels: int = Field(default=2, ge=0, le=8)
         """Scales beside the last; fewer where an image cannot be halved so often."""
+        couplings: int = Field(default=3, ge=1, le=64)
+        """Couplings of chessboards and of halves at each scale; one more of chessboards at the last."""
         blocks: int = Field(default=2, ge=0, le=64)
         """Residual blocks of each network; the paper takes 4 to 8."""
         coupling: Annotated[Any, choice(Transformation, "affine")] = Affine.Config()
@@ -45,11 +48,19 @@ class RealNVP(Flow):
         alpha: float = Field(default=0.05, gt=0.0, lt=0.5)
         """How far pixels stay from 0 and 1 before the logit."""
 
+    def check_size(self, size: Size) -> None:
+        """There has to be a number that says something of another."""
+        if self.spec.channels * size[0] * size[1] < 2:
+            raise ConfigError(
+                f"a {self.config.kind} moves numbers by others, and these images have one; give larger ones"
+            )
+
     def layers(self) -> MultiScale:
         config, spec = self.config, self.spec
         levels = halvings(spec.size, config.levels)
         seen = rounded(config.width / 2, 4) if spec.condition else 0
         channels, width = spec.channels, config.width
+        board = Checkerboard if max(spec.size) > 1 else Halves  # a single pixel has channels alone
 
         def network(inputs: int, outputs: int, width: float) -> Conditioner:
             classes = spec.classes if self.labelled else 0
@@ -62,11 +73,11 @@ class RealNVP(Flow):
 
         ways: list[Level] = [Level([Rescale(1 + LEVEL / 2, 1 / (256 * LEVEL)), Logit(config.alpha)])]
         for _ in range(levels):
-            ways.append(Level(couplings(Checkerboard, 3)))
+            ways.append(Level(couplings(board, config.couplings)))
             channels, width = 4 * channels, 2 * width
-            ways.append(Level([Squeeze(), *couplings(Halves, 3)], leaves=True))
+            ways.append(Level([Squeeze(), *couplings(Halves, config.couplings)], leaves=True))
             channels //= 2
-        ways.append(Level(couplings(Checkerboard, 4)))
+        ways.append(Level(couplings(board, config.couplings + 1)))
         return MultiScale(
             (spec.channels, *spec.size), ways, Seen(spec.condition, seen, levels) if spec.condition else None
         )

@@ -52,23 +52,25 @@ class TarFlow(Flow):
         width: float = Field(default=128, gt=0)
         """Numbers of each token; parity solves for it."""
         patch: int = Field(default=4, ge=1, le=64)
-        """Rows and columns of a patch."""
-        blocks: int = Field(default=4, ge=1, le=64)
+        """Rows and columns of a patch; 2 is better and slower on images of 16 x 16."""
+        blocks: int = Field(default=6, ge=1, le=64)
         """Autoregressive layers."""
-        depth: int = Field(default=4, ge=1, le=64)
+        depth: int = Field(default=2, ge=1, le=64)
         """Attention layers of each."""
         bound: float = Field(default=3.0, gt=0.0)
         """The largest |log scale| of a layer."""
         dequantisation: Annotated[Any, choice(Dequantisation, "gaussian")] = GaussianNoise.Config()
         """How levels are spread: gaussian, uniform (an exact likelihood, and rougher images) or variational."""
-        optimizer: Annotated[Any, choice(Optimizer, "adamw")] = AdamW.Config(lr=1e-3, betas=(0.9, 0.95), clip=1.0)
+        optimizer: Annotated[Any, choice(Optimizer, "adamw")] = AdamW.Config(lr=2e-3, betas=(0.9, 0.95), clip=1.0)
         """How the weights move."""
 
     def check_size(self, size: Size) -> None:
-        """An image has to consist of whole patches."""
+        """An image has to consist of whole patches, and of two at least."""
         side = self.config.patch
-        if any(length % side for length in size):
-            raise ConfigError(f"images of {size[0]} x {size[1]} have no whole patches of {side} x {side}; set patch")
+        if any(length % side for length in size) or max(size) <= side:
+            raise ConfigError(
+                f"images of {size[0]} x {size[1]} are no two or more patches of {side} x {side}; set patch to a divisor"
+            )
 
     def layers(self) -> MultiScale:
         config, spec, side = self.config, self.spec, self.config.patch

@@ -55,7 +55,7 @@ class Autoregressive(Invertible):
     ):
         """`seen`: numbers of what was observed in each patch, 0 where nothing ever is."""
         super().__init__()
-        d = rounded(width, 4)
+        d = rounded(width, 1)
         heads = max(d // 32, 1)
         while d % heads:
             heads -= 1

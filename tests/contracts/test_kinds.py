@@ -34,6 +34,7 @@ REQUIRED: dict[str, Any] = {
     "classifier": {"data": "digits"},
     "grab_cut": {"box": [0, 0, 4, 4]},
 }  # settings that have no default
+FEW = {"width": 8, "turns": 3, "steps": 1, "blocks": 1, "depth": 1, "couplings": 2}
 QUICK: dict[str, Any] = {"frechet": {"features": {"kind": "lite0", "layer": "b4"}, "replicates": 4}}
 
 
@@ -109,9 +110,14 @@ def test_task_settings(values: dict[str, Any]) -> None:
     check_task(parse(Task, values))
 
 
+def few(kind: str) -> dict[str, int]:
+    """Settings of a family that is less deep, and no less of it."""
+    return {name: n for name, n in FEW.items() if name in type(parse(Family, kind)).model_fields}
+
+
 @pytest.mark.parametrize("kind", ours(Family))
 def test_family(kind: str) -> None:
-    check_family(kind)
+    check_family(parse(Family, {"kind": kind, **few(kind)}))
 
 
 @pytest.mark.parametrize(("kind", "field", "other"), slots(Family))
@@ -120,8 +126,7 @@ def test_family_with_every_slot(kind: str, field: str, other: str) -> None:
     root = root_of(getattr(parse(Family, kind), field).owner)
     if "steps" in discover(root)[other].Config.model_fields:
         slot["steps"] = 6  # a walk of a thousand steps shows nothing more here
-    few = {"turns": 3} if "turns" in type(parse(Family, kind)).model_fields else {}
-    check_family(parse(Family, {"kind": kind, "width": 4, **few, field: slot}), SMALL)
+    check_family(parse(Family, {"kind": kind, **few(kind), "width": 4, field: slot}), SMALL)
 
 
 @pytest.mark.parametrize("kind", ours(Restorer))
