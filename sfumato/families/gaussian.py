@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sfumato.config import Strict
 from sfumato.errors import CapabilityError, ConfigError, DataError, ShapeError
-from sfumato.families.base import Family, Likelihood, Pass, Player, Stage
+from sfumato.families.base import Density, Family, Pass, Player, Stage
 from sfumato.images import Images, Size
 from sfumato.maths.conditioning import completed, corrected, filtered, log_density, spectrum
 from sfumato.networks.condition import Condition
@@ -49,7 +49,7 @@ class Posterior(ABC):
         """
 
 
-class Gaussian(Family, Likelihood, Posterior):
+class Gaussian(Family, Density, Posterior):
     """x ~ N(m, C + ridge I), the mean and covariance of the training images; x | y = A x + noise n is then normal too.
 
     The covariance is kept in float32 and everything is derived from it in float64: rounding moves its eigenvalues by about
@@ -153,15 +153,19 @@ class Gaussian(Family, Likelihood, Posterior):
             x[at] = self.means[k].double() + z[at] @ self._root(k).T
         return x.float().view(n, self.spec.channels, *size)
 
-    @torch.no_grad()
-    def log_prob(self, x: Images, condition: Condition, rng: Rngs) -> Float[Tensor, " B"]:
-        """log N(x; m, C), of the told class where one is told; nothing is drawn."""
+    def log_density(self, x: Images, condition: Condition) -> Float[Tensor, " B"]:
+        """log N(x; m, C), of the told class where one is told."""
         self._check((x.shape[2], x.shape[3]))
         rows = x.flatten(1).double()
-        out = rows.new_empty(len(rows))
+        out = rows.new_zeros(len(rows))
         for k, at in self._by_class(condition.label, len(rows)):
-            out[at] = log_density(rows[at], self.means[k].double(), self._root(k))
+            out = out.index_put((at,), log_density(rows[at], self.means[k].double(), self._root(k)))
         return out
+
+    @torch.no_grad()
+    def log_prob(self, x: Images, condition: Condition, rng: Rngs) -> Float[Tensor, " B"]:
+        """The same; nothing is drawn."""
+        return self.log_density(x, condition)
 
     @torch.no_grad()
     def posterior(

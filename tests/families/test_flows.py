@@ -120,6 +120,7 @@ def test_an_identity_scores_eight_bits_on_uniform_bytes() -> None:
     pixels = torch.randint(0, 256, (64, *shape), generator=stream(0, "bytes"), dtype=torch.uint8)
     (score,) = BitsPerDimension(BitsPerDimension.Config()).measure_model(family, Split(pixels), seed=0, batch=32)
     assert score.value == pytest.approx(8.0, abs=1e-6) and score.card["bound"] == "exact"
+    assert float(family.loss(batch(family, to_float(pixels)))["bits"]) == pytest.approx(8.0, abs=1e-5)
 
 
 def points(coupling: str, base: str) -> NICE:
@@ -282,7 +283,7 @@ def test_learnt_noise_is_a_law_within_the_bins() -> None:
 
 def test_wide_noise_gives_all_levels_odds_that_sum_to_one() -> None:
     """P(x) = E_q[p(y) P(x | y) / q(y | x)], of which the bound is the mean of the logarithm."""
-    noise, sigma, law = GaussianNoise(GaussianNoise.Config(sigma=0.05)), 0.05, 0.4
+    noise, sigma, law = GaussianNoise(GaussianNoise.Config(sigma=0.2)), 0.2, 1.0
     levels = (torch.arange(256) * LEVEL - 1).double().view(256, 1, 1, 1)
     total = torch.zeros(256).double()
     for i in range(200):

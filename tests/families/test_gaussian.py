@@ -20,6 +20,7 @@ from sfumato.families.gaussian import Gaussian
 from sfumato.images import to_float
 from sfumato.kinds import build
 from sfumato.networks.condition import NOTHING, Condition
+from sfumato.restorers.density import DensityAscent
 from sfumato.restorers.gaussian_posterior import GaussianPosterior
 from sfumato.streams import stream
 from sfumato.tasks.base import Observation, Operator
@@ -286,3 +287,13 @@ def test_what_it_cannot_do_is_said() -> None:
     for label, words in ((None, "labelled images"), (torch.zeros(60, dtype=torch.int64), "class 1 has no")):
         with pytest.raises(DataError, match=words):
             list(told.fit(told.stages()[0], OnePass(images, label)))
+
+
+@pytest.mark.parametrize("name", ["mask", "block mean", "noise", "noisy blur", "nothing"])
+def test_the_likeliest_image_is_the_posterior_mean(name: str) -> None:
+    """Of a normal law, of which the restorer knows the density alone."""
+    (make, noise), family, x = CASES[name], fitted(), to_float(pixels()[0][:3])
+    seen = observed(make(3), x, noise)
+    found = DensityAscent(DensityAscent.Config(steps=600), family).restore(seen, rng=stream(0, "ascent"))
+    means, draws = (family.posterior(seen, rng) for rng in (None, stream(0, "draw")))
+    assert float((found - means.clamp(-1, 1)).abs().mean()) < 0.01 < 0.05 < float((draws - means).abs().mean())
