@@ -17,6 +17,7 @@ from sfumato.evaluation.sources import find
 from sfumato.families.base import Decodes, Encodes, Family, Likelihood
 from sfumato.files import write_atomic
 from sfumato.images import Images, to_float
+from sfumato.maths.ranks import auroc
 from sfumato.metrics.likelihood import log_prob
 from sfumato.restorers.latent_search import LatentSearch
 from sfumato.streams import stream
@@ -100,18 +101,6 @@ def rated(run: Run, images: str, way: str, n: int | None) -> tuple[list[str], Fl
             names += [entry.name for entry in entries]
             watch(f"rating {found.name}", len(names), len(found))
     return names, torch.cat(scores)
-
-
-def auroc(usual: Float[Tensor, " m"], odd: Float[Tensor, " n"]) -> float:
-    """The probability that an odd image has a higher score than a usual one, ties counted half.
-
-    Example:
-        >>> auroc(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 3.0]))
-        0.875
-    """
-    usual = usual.sort().values
-    below, with_ties = torch.searchsorted(usual, odd), torch.searchsorted(usual, odd, right=True)
-    return float((below + with_ties).double().mean() / (2 * len(usual)))
 
 
 def anomaly(

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from sfumato.anomaly import auroc
 from sfumato.config import load
 from sfumato.data.digits import Digits
 from sfumato.errors import ConfigError
 from sfumato.kinds import build, parse
+from sfumato.maths.ranks import auroc
 from sfumato.metrics.base import Metric
 from sfumato.studies import runner
 from sfumato.studies.results import gather
