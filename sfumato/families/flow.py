@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sfumato.config import Strict
+from sfumato.errors import ConfigError
 from sfumato.families.base import (
     Batch,
     Decodes,
@@ -149,6 +150,12 @@ class Flow(Family, Density, Encodes, Decodes, abstract=True):
     def companions(self) -> Sequence[nn.Module]:
         """What spreads levels while training and rating."""
         return (self.dequantisation,)
+
+
+def require_halving(size: Size, kind: str) -> None:
+    """Raises: ConfigError: both sides cannot be halved."""
+    if not halvings(size, 1):
+        raise ConfigError(f"images of {size[0]} x {size[1]} cannot be halved, as a {kind} does; make both sides even")
 
 
 def halvings(size: Size, wanted: int) -> int:

@@ -7,20 +7,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from sfumato.errors import ConfigError
 from sfumato.families.dequantisation import Dequantisation, Variational
-from sfumato.families.flow import Flow, FlowConfig, halvings
+from sfumato.families.flow import Flow, FlowConfig, halvings, require_halving
 from sfumato.images import LEVEL, Size
 from sfumato.kinds import build, choice
-from sfumato.networks.couplings import Checkerboard, Conditioner, Halves, gated
-from sfumato.networks.invertible import ActNorm, Invertible, Logit, Mixing, Rescale, Squeeze
+from sfumato.networks.couplings import Conditioner, Halves, gated
+from sfumato.networks.invertible import ActNorm, Diagonals, Invertible, Logit, Mixing, Rescale, Squeeze
 from sfumato.networks.layers import rounded
 from sfumato.networks.multi_scale import Level, MultiScale, Seen
 from sfumato.networks.transformations import LogisticMixture, Transformation
 
 
 class FlowPP(Flow):
-    """Chessboards at full size, halves of channels and chessboards at half of it, each after ActNorm and a 1 x 1 convolution.
+    """Squares of 2 x 2 become channels; couplings of chessboards, then of halves of W x, each after ActNorm.
 
     Networks are gated, with attention where that is wanted: it gains least of the three ideas and costs most on large maps.
     Reference: Ho, Chen, Srinivas, Duan and Abbeel (2019), Flow++: Improving flow-based generative models with variational
@@ -39,7 +38,7 @@ class FlowPP(Flow):
         width: float = Field(default=48, gt=0)
         """Channels of the networks; the paper takes 96."""
         couplings: int = Field(default=4, ge=2, le=64)
-        """Couplings of chessboards at full size; at half of it half as many of halves, and one less of chessboards."""
+        """Couplings of chessboards, and as many of halves of mixed channels."""
         blocks: int = Field(default=2, ge=0, le=64)
         """Gated blocks of each network; the paper takes 10."""
         attention: bool = False
@@ -52,11 +51,9 @@ class FlowPP(Flow):
         """How far pixels stay from 0 and 1 before the logit."""
 
     def check_size(self, size: Size) -> None:
-        """There has to be a number that says something of another."""
-        if self.spec.channels * size[0] * size[1] < 2:
-            raise ConfigError(
-                f"a {self.config.kind} moves numbers by others, and these images have one; give larger ones"
-            )
+        """An image has to be halved once, or to have channels that can say something of each other."""
+        if self.spec.channels < 2:
+            require_halving(size, self.config.kind)
 
     def layers(self) -> MultiScale:
         config, spec = self.config, self.spec
@@ -69,26 +66,20 @@ class FlowPP(Flow):
             classes=spec.classes if self.labelled else 0,
         )
 
-        def couplings(kind: type[Checkerboard] | type[Halves], channels: int, count: int) -> list[Invertible]:
-            made = [kind(channels, build(config.coupling), network, bool(i % 2)) for i in range(count)]
-            return [layer for one in made for layer in (ActNorm(channels), Mixing(channels), one)]
+        half, channels = halvings(spec.size, 1), spec.channels * 4 ** halvings(spec.size, 1)
 
-        half, channels = halvings(spec.size, 1), spec.channels
+        def couplings(count: int, mixed: bool) -> list[Invertible]:
+            layers: list[Invertible] = []
+            for i in range(count):
+                layers += [ActNorm(channels), *([Mixing(channels)] if mixed else [])]
+                layers.append(Halves(channels, build(config.coupling), network, bool(i % 2)))
+            return layers
+
+        board: list[Invertible] = [Squeeze(), Diagonals(channels)] if half else []
         ways = [
             Level([Rescale(1 + LEVEL / 2, 1 / (256 * LEVEL)), Logit(config.alpha)]),
-            Level(couplings(Checkerboard if max(spec.size) > 1 else Halves, channels, config.couplings)),
+            Level([*board, *couplings(config.couplings, mixed=False), *couplings(config.couplings, mixed=True)]),
         ]
-        if half:
-            channels *= 4
-            ways.append(
-                Level(
-                    [
-                        Squeeze(),
-                        *couplings(Halves, channels, config.couplings // 2),
-                        *couplings(Checkerboard, channels, config.couplings - 1),
-                    ]
-                )
-            )
         return MultiScale(
             (spec.channels, *spec.size), ways, Seen(spec.condition, seen, half) if spec.condition else None
         )

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from sfumato.errors import ConfigError
-from sfumato.families.flow import Flow, FlowConfig, halvings
+from sfumato.families.flow import Flow, FlowConfig, halvings, require_halving
 from sfumato.images import Size
 from sfumato.kinds import build, choice
 from sfumato.networks.couplings import Conditioner, Halves, Middle, plain
@@ -43,10 +42,8 @@ class Glow(Flow):
 
     def check_size(self, size: Size) -> None:
         """An image has to be halved once, or to have channels that can say something of each other."""
-        if not halvings(size, 1) and self.spec.channels < 2:
-            raise ConfigError(
-                f"images of {size[0]} x {size[1]} cannot be halved, as a {self.config.kind} does; make both sides even"
-            )
+        if self.spec.channels < 2:
+            require_halving(size, self.config.kind)
 
     def middle(self) -> Middle:
         """The layers between the first and the last convolution of a coupling's network."""

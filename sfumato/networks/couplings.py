@@ -37,13 +37,13 @@ class Conditioner(nn.Module):
         h = self.enter(x)
         if self.label is not None and told.label is not None:
             h = h + self.label(told.label)[:, :, None, None]
-        out: Tensor = self.exit(F.relu(self.middle(h)))
+        out: Tensor = self.exit(F.relu(self.middle(h), inplace=True))
         return out
 
 
 def plain(width: int) -> Sequence[nn.Module]:
     """Glow's: a 1 x 1 convolution between two of 3 x 3."""
-    return nn.ReLU(), nn.Conv2d(width, width, 1)
+    return nn.ReLU(inplace=True), nn.Conv2d(width, width, 1)
 
 
 def residual(blocks: int) -> Middle:
@@ -53,7 +53,7 @@ def residual(blocks: int) -> Middle:
 
 def dense(layers: int) -> Middle:
     """So many layers of a network of vectors."""
-    return lambda width: [part for _ in range(layers) for part in (nn.ReLU(), nn.Conv2d(width, width, 1))]
+    return lambda width: [part for _ in range(layers) for part in (nn.ReLU(inplace=True), nn.Conv2d(width, width, 1))]
 
 
 class Gated(nn.Module):

@@ -81,6 +81,25 @@ class Squeeze(Invertible):
         return 4 * shape[0], shape[1] // 2, shape[2] // 2
 
 
+class Diagonals(Invertible):
+    """Of squares that became channels, both pixels of one diagonal first: halves are then the colours of a chessboard."""
+
+    order: Tensor
+
+    def __init__(self, channels: int, back: bool = False):
+        """`back`: the other way round."""
+        super().__init__()
+        off = torch.tensor([0, 1, 1, 0]).repeat(channels // 4)
+        order = off.argsort(stable=True)
+        self.register_buffer("order", order.argsort() if back else order, persistent=False)
+
+    def forward(self, x: Maps, told: Condition) -> tuple[Maps, LogDet]:
+        return x[:, self.order], x.new_zeros(len(x))
+
+    def inverse(self, y: Maps, told: Condition) -> Maps:
+        return y[:, self.order.argsort()]
+
+
 class Rows(Invertible):
     """All numbers as channels of one pixel, those of even places of the image first: what a network of vectors sees."""
 
