@@ -97,7 +97,9 @@ def explain(first: Path, second: Path, recompute: bool, json_out: Path | None, d
 SHEET = 4096  # images on one picture
 
 
-def sample(folder: Path, n: int, out: Path, seed: int, label: int | None, device: str) -> None:
+def sample(
+    folder: Path, n: int, out: Path, seed: int, label: int | None, device: str, changes: Sequence[str] = ()
+) -> None:
     """Draw images into one picture, an .npz file or a folder, with progress.
 
     Raises: ConfigError: more images than one picture is for.
@@ -107,7 +109,7 @@ def sample(folder: Path, n: int, out: Path, seed: int, label: int | None, device
         raise ConfigError(
             f"-n {n:,} images are too many for one picture, which takes {SHEET:,}; give --out a folder or an .npz"
         )
-    run, parts = load(folder, device), []
+    run, parts = load(folder, device, changes=changes), []
     with display.extraction_bars() as watch:
         for first in range(0, n, AT_ONCE):
             part = sample_pixels(run, min(AT_ONCE, n - first), seed, label, first)

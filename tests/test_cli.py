@@ -82,6 +82,20 @@ def test_sample(maker: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert pixels(tmp_path / "a.png").shape[1::-1] == (129, 129)  # two by two of 8 x 8, enlarged 8 times, a gap of 1
 
 
+def test_sample_by_other_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, out = tmp_path / "nice", tmp_path / "o.npz"
+    assert call("train", "nice", "--images", 64, "--out", run, *TINY) == 0
+    images = {}
+    for set_ in ("temperature=0.0", "temperature=1.0"):
+        assert call("sample", run, "-n", 4, "--out", out, "--set", set_) == 0
+        with np.load(out) as file:
+            images[set_] = file["images"]
+    cold, warm = images["temperature=0.0"], images["temperature=1.0"]
+    assert (cold == cold[:1]).all() and not (warm == warm[:1]).all()
+    refused(capsys, "sample", run, "--out", out, "--set", "heat=1", words="heat")
+    refused(capsys, "sample", run, "--out", out, "--set", "width=64", words=("does not fit", "family.width=64"))
+
+
 def test_restore_with_a_run(filler: Path, tmp_path: Path) -> None:
     photo, hole = picture(tmp_path / "p.png", mode="L"), mask(tmp_path / "m.png")
     out = tmp_path / "deeper" / "r.png"

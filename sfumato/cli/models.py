@@ -82,12 +82,18 @@ def sample(
     label: Annotated[
         int | None, typer.Option("--class", help="The class to draw, of a model that hears labels.")
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Draw by another setting of the family, as in --set temperature=0.7 or sampler.steps=20."
+        ),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Draw images from a model trained on generation; image i depends on the seed and i alone, however many are drawn."""
     from sfumato import commands
 
-    commands.sample(run, n, out, seed, label, device)
+    commands.sample(run, n, out, seed, label, device, changes or [])
 
 
 def restore(

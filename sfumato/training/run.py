@@ -7,7 +7,7 @@ says it to people, `ledger.json` what it cost; the last one is written last, so 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -305,34 +305,42 @@ def started(config: RunConfig, spec: DataSpec, made_of: Mapping[str, Run]) -> di
     return weights
 
 
-def load(folder: Path | str, device: str = "cpu", moment: int | None = None) -> Run:
+def load(folder: Path | str, device: str = "cpu", moment: int | None = None, changes: Sequence[str] = ()) -> Run:
     """Read a finished run, or one as it was after as many images as a moment that `budget.moments` kept.
 
-    Raises: WeightsError: the folder is no finished run, or its weights do not fit its settings.
+    `changes` are settings of the family that images are drawn by and weights do not depend on, as "temperature=0.7".
+
+    Raises: WeightsError: the folder is no finished run, or its weights do not fit its settings. ConfigError: no such setting.
     """
     folder = Path(folder)
-    run = skeleton(folder)
+    run = skeleton(folder, changes)
     path = folder / "model.safetensors" if moment is None else moments.kept(folder)[moment]
     if not path.is_file():
         raise WeightsError(f"{folder} has lost its weights ({path.name} is missing); bring them back or train again")
     tensors = checkpoint.whole(checkpoint.load_tensors(path))
-    what = f"{path} does not fit {folder / 'config.json'}: it"
+    fits = (
+        f"{folder / 'config.json'} with {', '.join(f'family.{one}' for one in changes)}"
+        if changes
+        else f"{folder / 'config.json'}"
+    )
+    what = f"{path} does not fit {fits}: it"
     checkpoint.require_fit(tensors, deployed_state(run.family), what)
     run.family.load_state_dict(tensors, strict=False)
     run.family.to(processes.join(device), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return run if moment is None else replace(run, ledger=run.ledger.model_copy(update={"images": moment}))
 
 
-def skeleton(folder: Path) -> Run:
-    """A run with the structure of its family and fresh weights, from what its folder says.
+def skeleton(folder: Path, changes: Sequence[str] = ()) -> Run:
+    """A run with the structure of its family and fresh weights, from what its folder says and changes of the family's settings.
 
-    Raises: WeightsError: the folder is no finished run.
+    Raises: WeightsError: the folder is no finished run. ConfigError: no such setting.
     """
     for name in ("config.json", "spec.json", "ledger.json"):
         if not (folder / name).is_file():
             state = "is not finished: give its command again" if (folder / "config.json").is_file() else "is not a run"
             raise WeightsError(f"{folder} {state} ({name} is missing)")
-    config = settings.load(RunConfig, migrated(settings.read(folder / "config.json")), str(folder / "config.json"))
+    values = settings.override(migrated(settings.read(folder / "config.json")), [f"family.{one}" for one in changes])
+    config = settings.load(RunConfig, values, str(folder / "config.json"))
     spec = settings.load(DataSpec, settings.read(folder / "spec.json"), str(folder / "spec.json"))
     ledger = settings.load(Ledger, settings.read(folder / "ledger.json"), str(folder / "ledger.json"))
     made_of = {name: skeleton(parts.where(folder, name, path)) for name, path in config.parts.items()}
