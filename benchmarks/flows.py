@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from sfumato.data.npz import Npz
 from sfumato.families.base import Family
-from sfumato.families.bases import Normal
+from sfumato.families.simple_laws import Normal
 from sfumato.kinds import parse
 from sfumato.metrics.bits_per_dimension import BitsPerDimension
 from sfumato.networks.condition import NOTHING

@@ -14,7 +14,8 @@ from torch import Tensor
 from sfumato import display
 from sfumato.errors import CapabilityError, ConfigError
 from sfumato.evaluation.sources import find
-from sfumato.families.base import Decodes, Encodes, Family, Likelihood
+from sfumato.families.abilities import Decodes, Encodes, Likelihood
+from sfumato.families.base import Family
 from sfumato.files import write_atomic
 from sfumato.images import Images, to_float
 from sfumato.maths.ranks import auroc

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sfumato import display
 from sfumato.errors import CapabilityError
-from sfumato.families.base import Decodes, Encodes, Family
+from sfumato.families.abilities import Decodes, Encodes
+from sfumato.families.base import Family
 from sfumato.images import grid, to_float, to_uint8, write_picture
 from sfumato.kinds import build
 from sfumato.networks.condition import Condition

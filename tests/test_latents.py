@@ -103,7 +103,8 @@ def test_a_study_has_figures_of_reconstructions(tmp_path: Path) -> None:
 
 
 def test_perfect_reconstructions_have_no_distance() -> None:
-    from sfumato.families.base import Decodes, Encodes, Family
+    from sfumato.families.abilities import Decodes, Encodes
+    from sfumato.families.base import Family
 
     class Mirror(Family, Decodes, Encodes, abstract=True):
         def build(self) -> None: ...

@@ -14,9 +14,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sfumato.config import Strict
+from sfumato.families.abilities import Decodes
 from sfumato.families.adversaries import Adversaries, Modern
 from sfumato.families.augment import DiffAugment
-from sfumato.families.base import Batch, Decodes, Family, Objective, Player, Stage, Terms, weighted_mean, weights
+from sfumato.families.base import Batch, Family, Objective, Player, Stage, Terms, weighted_mean, weights
 from sfumato.families.games import Game
 from sfumato.families.penalties import Penalty
 from sfumato.images import Images, Size

@@ -22,7 +22,7 @@ from sfumato.errors import CapabilityError, ConfigError, DivergedError, ShapeErr
 from sfumato.families.optimizers import AdamW
 from sfumato.images import Images, Known, Size
 from sfumato.kinds import Kind
-from sfumato.networks.condition import NOTHING, Condition
+from sfumato.networks.condition import Condition
 from sfumato.streams import Rngs, device_of, uniforms
 from sfumato.tasks.base import Observation, Observed
 
@@ -347,55 +347,3 @@ def parameter_count(modules: Sequence[nn.Module]) -> int:
 def weighted_mean(error: Images, weight: Float[Tensor, "B 1 H W"]) -> Float[Tensor, ""]:
     """sum(weight error) / sum(weight) over pixels and channels: a mean that looks only where the task says."""
     return (error * weight).sum() / (weight.sum() * error.shape[1]).clamp(min=1.0)
-
-
-class Denoises(ABC):
-    """A family that can say what the clean image is."""
-
-    @abstractmethod
-    def denoiser(self, condition: Condition = NOTHING) -> Any:
-        """A samplers.Denoiser, told this condition."""
-
-
-class Decodes(ABC):
-    """A family that turns latent vectors into images."""
-
-    @abstractmethod
-    def latent(self, n: int, rng: Rngs) -> Tensor:
-        """n latent vectors from the prior."""
-
-    @abstractmethod
-    def decode(self, z: Tensor, condition: Condition) -> Images:
-        """Their images; differentiable."""
-
-
-class Encodes(ABC):
-    """A family that finds the latent vectors of images."""
-
-    @abstractmethod
-    def encode(self, x: Images, condition: Condition) -> Tensor:
-        """The latent vector that an image would be decoded from, as far as the family knows."""
-
-
-class Likelihood(ABC):
-    """A family that gives a density to an image."""
-
-    exact: bool = True
-    """Whether the density is exact; else a lower bound."""
-    density: bool = True
-    """Whether `log_prob` is of a density of grey values; else it is the probability of a picture of few values."""
-
-    @abstractmethod
-    def log_prob(self, x: Images, condition: Condition, rng: Rngs) -> Float[Tensor, " B"]:
-        """log p(x) in nats, the density on [-1, 1]^d; x has continuous values (the metric dequantises).
-
-        Where `density` is False, x has values on the 8-bit grid and the answer is the log of a probability.
-        """
-
-
-class Density(Likelihood):
-    """A family whose density has a slope in the image, so that images can be moved to where they are likelier."""
-
-    @abstractmethod
-    def log_density(self, x: Images, condition: Condition) -> Float[Tensor, " B"]:
-        """log p(x) in nats, on [-1, 1]^d; differentiable, and nothing is drawn."""

@@ -16,18 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sfumato.config import Strict
-from sfumato.families.base import (
-    Batch,
-    Denoises,
-    Family,
-    Likelihood,
-    Objective,
-    Player,
-    Stage,
-    Terms,
-    weighted_mean,
-    weights,
-)
+from sfumato.families.abilities import Denoises, Likelihood
+from sfumato.families.base import Batch, Family, Objective, Player, Stage, Terms, weighted_mean, weights
 from sfumato.families.denoisers import DenoisingNetwork, Modern
 from sfumato.families.optimizers import AdamW, Optimizer
 from sfumato.families.predictions import X0, Prediction

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sfumato.config import Strict
-from sfumato.families.bases import Normal
+from sfumato.families.simple_laws import Normal
 from sfumato.images import LEVEL, Images
 from sfumato.kinds import Kind
 from sfumato.networks.condition import Condition

@@ -17,22 +17,11 @@ from torch import Tensor, nn
 
 from sfumato.config import Strict
 from sfumato.errors import ConfigError
-from sfumato.families.base import (
-    Batch,
-    Decodes,
-    Density,
-    Encodes,
-    Family,
-    Objective,
-    Pass,
-    Player,
-    Stage,
-    Terms,
-    weights,
-)
-from sfumato.families.bases import Base, Normal
+from sfumato.families.abilities import Decodes, Density, Encodes
+from sfumato.families.base import Batch, Family, Objective, Pass, Player, Stage, Terms, weights
 from sfumato.families.dequantisation import Dequantisation, Uniform
 from sfumato.families.optimizers import Adamax, Optimizer
+from sfumato.families.simple_laws import Normal, SimpleLaw
 from sfumato.images import LEVEL, Images, Size
 from sfumato.kinds import build, choice
 from sfumato.networks.condition import Condition
@@ -49,7 +38,7 @@ class FlowConfig(Strict):
     """Channels of the networks that say how numbers are moved; parity solves for it."""
     dequantisation: Annotated[Any, choice(Dequantisation, "uniform")] = Uniform.Config()
     """How levels are spread: uniform, variational (learnt noise) or gaussian (and one step of cleaning)."""
-    base: Annotated[Any, choice(Base, "normal")] = Normal.Config()
+    base: Annotated[Any, choice(SimpleLaw, "normal")] = Normal.Config()
     """The law that images are moved to: normal or logistic."""
     temperature: float = Field(default=1.0, ge=0.0)
     """What latent numbers are multiplied by when images are drawn, on every level; under 1: likelier images, less varied."""
@@ -71,7 +60,7 @@ class Flow(Family, Density, Encodes, Decodes, abstract=True):
     def build(self) -> None:
         """The networks, and the slots."""
         config = self.config
-        self.base: Base = build(config.base)
+        self.base: SimpleLaw = build(config.base)
         self.dequantisation: Dequantisation = build(config.dequantisation)
         self.dequantisation.connect(self.spec.channels, config.width)
         self.transform = self.layers()

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from sfumato.config import Strict
 from sfumato.errors import CapabilityError, ConfigError, DataError, ShapeError
-from sfumato.families.base import Density, Family, Pass, Player, Stage
+from sfumato.families.abilities import Density
+from sfumato.families.base import Family, Pass, Player, Stage
 from sfumato.images import Images, Size
 from sfumato.maths.conditioning import completed, corrected, filtered, log_density, spectrum
 from sfumato.networks.condition import Condition

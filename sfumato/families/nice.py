@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from sfumato.families.bases import Base, Logistic
 from sfumato.families.flow import Flow, FlowConfig
+from sfumato.families.simple_laws import Logistic, SimpleLaw
 from sfumato.kinds import build, choice
 from sfumato.networks.couplings import Conditioner, Halves, dense
 from sfumato.networks.invertible import ActNorm, Rows
@@ -43,7 +43,7 @@ class NICE(Flow):
         """Hidden layers of each network beside the first."""
         coupling: Annotated[Any, choice(Transformation, "additive")] = Additive.Config()
         """How a number is moved: additive, as in the paper, affine or logistic_mixture."""
-        base: Annotated[Any, choice(Base, "logistic")] = Logistic.Config()
+        base: Annotated[Any, choice(SimpleLaw, "logistic")] = Logistic.Config()
         """The law that images are moved to: logistic, as in the paper for most data, or normal."""
 
     def layers(self) -> MultiScale:

@@ -13,20 +13,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sfumato.config import Strict
+from sfumato.families.abilities import Decodes
 from sfumato.families.adversaries import Adversaries, Modern
-from sfumato.families.base import (
-    Batch,
-    Decodes,
-    Family,
-    Group,
-    Objective,
-    Pass,
-    Player,
-    Stage,
-    Terms,
-    weighted_mean,
-    weights,
-)
+from sfumato.families.base import Batch, Family, Group, Objective, Pass, Player, Stage, Terms, weighted_mean, weights
 from sfumato.families.optimizers import SGD, AdamW, Optimizer
 from sfumato.images import Images, Size
 from sfumato.kinds import build, choice

@@ -17,20 +17,9 @@ from torch import Tensor, nn
 
 from sfumato.config import Strict
 from sfumato.errors import CapabilityError, ConfigError
+from sfumato.families.abilities import Decodes, Encodes, Likelihood
 from sfumato.families.adversaries import Adversaries, Modern
-from sfumato.families.base import (
-    Batch,
-    Decodes,
-    Encodes,
-    Family,
-    Likelihood,
-    Objective,
-    Pass,
-    Player,
-    Stage,
-    Terms,
-    weights,
-)
+from sfumato.families.base import Batch, Family, Objective, Pass, Player, Stage, Terms, weights
 from sfumato.families.latents import Prior, Use, divergence
 from sfumato.families.laws import Gaussian, Law
 from sfumato.families.optimizers import AdamW, Optimizer

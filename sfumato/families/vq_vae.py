@@ -17,18 +17,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sfumato.config import Strict
-from sfumato.families.base import (
-    Batch,
-    Decodes,
-    Encodes,
-    Family,
-    Objective,
-    Pass,
-    Player,
-    Stage,
-    Terms,
-    weights,
-)
+from sfumato.families.abilities import Decodes, Encodes
+from sfumato.families.base import Batch, Family, Objective, Pass, Player, Stage, Terms, weights
 from sfumato.families.code_priors import Autoregressive, CodePrior
 from sfumato.families.optimizers import AdamW, Optimizer
 from sfumato.images import Images, Size

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from sfumato.data.base import Split
 from sfumato.errors import ShapeError
-from sfumato.families.base import Likelihood
+from sfumato.families.abilities import Likelihood
 from sfumato.images import LEVEL, Images, Pixels, to_float
 from sfumato.metrics.base import Metric, Score, mean_score
 from sfumato.streams import stream

@@ -8,7 +8,8 @@ import torch
 
 from sfumato.data.base import Split
 from sfumato.errors import ShapeError
-from sfumato.families.base import Decodes, Encodes, Family
+from sfumato.families.abilities import Decodes, Encodes
+from sfumato.families.base import Family
 from sfumato.images import PEAK, Pixels, to_float, to_uint8
 from sfumato.metrics.base import Metric, Score, mean_score
 from sfumato.metrics.distribution import DistributionConfig, Sample

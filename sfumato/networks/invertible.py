@@ -154,7 +154,7 @@ class Mixing(Invertible):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.linalg.qr(torch.randn(channels, channels))[0])
+        self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(channels, channels)))
 
     def forward(self, x: Maps, told: Condition) -> tuple[Maps, LogDet]:
         log_det = x.shape[2] * x.shape[3] * torch.linalg.slogdet(self.weight)[1]

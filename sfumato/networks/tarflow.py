@@ -63,9 +63,9 @@ class Autoregressive(Invertible):
         self.enter, self.exit = nn.Linear(channels, d), nn.Linear(d, transformation.outputs * channels)
         nn.init.zeros_(self.exit.weight)
         nn.init.zeros_(self.exit.bias)
-        self.begin, self.place = (nn.Parameter(0.02 * torch.randn(n, d)) for n in (1, length))
+        self.begin, self.place = (nn.Parameter(nn.init.normal_(torch.empty(n, d), std=0.02)) for n in (1, length))
         self.look = nn.Linear(seen, d) if seen else None
-        self.there = nn.Parameter(0.02 * torch.randn(length, d)) if seen else None
+        self.there = nn.Parameter(nn.init.normal_(torch.empty(length, d), std=0.02)) if seen else None
         self.label = nn.Embedding(classes, d) if classes else None
         self.blocks = nn.ModuleList(Block(d, heads, causal=True, told=False) for _ in range(depth))
         self.norm = nn.LayerNorm(d)

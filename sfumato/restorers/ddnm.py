@@ -9,7 +9,8 @@ import torch
 from pydantic import Field
 
 from sfumato.config import Strict
-from sfumato.families.base import Denoises, Family
+from sfumato.families.abilities import Denoises
+from sfumato.families.base import Family
 from sfumato.images import Images
 from sfumato.kinds import build, choice
 from sfumato.networks.condition import Condition

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from sfumato.config import Strict
-from sfumato.families.base import Decodes, Density
+from sfumato.families.abilities import Decodes, Density
 from sfumato.images import Images
 from sfumato.restorers.base import Restorer, agree
 from sfumato.streams import Rngs

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from sfumato.config import Strict
-from sfumato.families.base import Decodes
+from sfumato.families.abilities import Decodes
 from sfumato.images import Images
 from sfumato.networks.condition import Condition
 from sfumato.restorers.base import Restorer, agree

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from sfumato.data.base import DataSpec, Split
 from sfumato.errors import ConfigError
 from sfumato.families.base import Family
-from sfumato.families.bases import Logistic, Normal
 from sfumato.families.dequantisation import GaussianNoise, Uniform, Variational
 from sfumato.families.flow import Flow
 from sfumato.families.nice import NICE
+from sfumato.families.simple_laws import Logistic, Normal
 from sfumato.images import LEVEL, to_float
 from sfumato.kinds import parse
 from sfumato.metrics.bits_per_dimension import BitsPerDimension

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from sfumato.config import Strict, load
 from sfumato.data.base import Dataset, Split
 from sfumato.errors import ConfigError, Interrupted, WeightsError
-from sfumato.families.base import Batch, Decodes, Family, Objective, Player, Stage, Terms, weights
+from sfumato.families.abilities import Decodes
+from sfumato.families.base import Batch, Family, Objective, Player, Stage, Terms, weights
 from sfumato.images import Images, Size
 from sfumato.kinds import kinds_of
 from sfumato.networks.condition import Condition

@@ -1,4 +1,4 @@
-"""Bases: the laws that flows move images to."""
+"""Simple laws: those that flows move images to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sfumato.streams import Rngs, normals, uniforms
 EDGE = 1e-6  # how near to 0 and 1 a uniform number comes whose logit is taken
 
 
-class Base(Kind, ABC, root=True):
+class SimpleLaw(Kind, ABC, root=True):
     """A law of d numbers, each on its own."""
 
     def __init__(self, config: Any):
@@ -32,7 +32,7 @@ class Base(Kind, ABC, root=True):
         """n vectors."""
 
 
-class Normal(Base):
+class Normal(SimpleLaw):
     """N(0, I)."""
 
     class Config(Strict):
@@ -45,7 +45,7 @@ class Normal(Base):
         return normals(rng, n, d)
 
 
-class Logistic(Base):
+class Logistic(SimpleLaw):
     """The logistic law, with heavier tails (NICE's)."""
 
     class Config(Strict):
