@@ -26,15 +26,17 @@ def complete(queries: Float[Tensor, "q d"], keys: Float[Tensor, "k d"], alpha: f
         [0, 1]
     """
     d, rows = queries.shape[1], max(AT_ONCE // len(keys), 1)
-    lengths = keys.square().sum(1)
+    lengths = keys.square().sum(1)[None]
+    room = queries.new_empty(min(rows, len(queries)), len(keys))  # one for all parts: see `transport.cell`
 
     def distances(part: Tensor) -> Tensor:
-        return (part.square().sum(1)[:, None] + lengths - 2 * part @ keys.T).clamp(min=0) / d
+        apart = torch.addmm(lengths, part, keys.T, alpha=-2.0, out=room[: len(part)])
+        return apart.add_(part.square().sum(1)[:, None]).clamp_(min=0).div_(d)
 
-    lack = torch.full_like(lengths, torch.inf)
+    lack = torch.full_like(lengths[0], torch.inf)
     for part in queries.split(rows):
         lack = torch.minimum(lack, distances(part).amin(0))
-    return torch.cat([(distances(part) / (alpha + lack)).argmin(1) for part in queries.split(rows)])
+    return torch.cat([distances(part).div_(alpha + lack).argmin(1) for part in queries.split(rows)])
 
 
 class GPNN(Texture):

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Generator, Tensor
 
+from sfumato.maths.transport import cell
+
 EXACT = 1 << 26  # pairs up to which all are compared
-AT_ONCE = 1 << 21  # distances that are held at once
 JUMPS = (8, 4, 2, 1)  # how far a neighbour is whose answer is tried
 FITTED = 8192  # patches that the principal components are fitted to
 
@@ -51,10 +52,7 @@ def nearest_field(
     known = able.nonzero()[:, 0]
     x = flat[targets]
     if len(targets) * len(known) <= EXACT:
-        y = flat[known]
-        held, twice = -y.square().sum(1)[None], 2 * y.T
-        parts = x.split(max(AT_ONCE // len(known), 1))
-        found = known[torch.cat([torch.addmm(held, part, twice).argmax(1) for part in parts])]
+        found = known[cell(x, flat[known])]
         return found, (x - flat[found]).square().sum(1)
     random = torch.randint(len(known), (len(targets),), generator=rng, device=rng.device)
     best = known[random] if start is None else torch.where(able[start], start, known[random])

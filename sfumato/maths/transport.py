@@ -50,16 +50,25 @@ def assigned(
     return torch.cat([one.indices for one in found]), torch.cat([one.values for one in found])
 
 
-def cell(x: Float[Tensor, "B d"], y: Float[Tensor, "n d"], v: Float[Tensor, " n"]) -> Int64[Tensor, " B"]:
+def cell(x: Float[Tensor, "B d"], y: Float[Tensor, "n d"], v: Float[Tensor, " n"] | None = None) -> Int64[Tensor, " B"]:
     """argmin_j |x - y_j|^2 - v_j, the cell of each x alone: one product and one look for the largest, in a cache's reach.
+
+    Without v it is the nearest y, to rounding.
 
     Example:
         >>> cell(torch.tensor([[0.4]]), torch.tensor([[0.0], [1.0]]), torch.tensor([0.0, 0.5])).tolist()
         [1]
     """
-    held = (v - y.square().sum(1))[None]
+    lengths = y.square().sum(1)
+    held = (-lengths if v is None else v - lengths)[None]
     twice = 2 * y.T
-    return torch.cat([torch.addmm(held, part, twice).argmax(1) for part in x.split(max(NEAR // len(y), 1))])
+    x, rows = x.detach(), max(NEAR // len(y), 1)
+    found = torch.empty(len(x), dtype=torch.int64, device=x.device)
+    # One room for all parts: rooms that come and go leave holes too small for the next, and a process of gigabytes.
+    room = x.new_empty(min(rows, len(x)), len(y))
+    for part, out in zip(x.split(rows), found.split(rows), strict=True):
+        torch.argmax(torch.addmm(held, part, twice, out=room[: len(part)]), 1, out=out)
+    return found
 
 
 def dual(

@@ -12,11 +12,11 @@ from torch import Tensor
 from sfumato.config import Strict
 from sfumato.images import PEAK, Pixels
 from sfumato.maths.patches import count, patches
+from sfumato.maths.transport import cell
 from sfumato.metrics.base import PairedMetric
 from sfumato.tasks.base import Observation
 
 COMPARED = 24  # principal components that candidates are looked for by
-AT_ONCE = 1 << 21  # distances that are held at once
 
 
 class Provenance(NamedTuple):
@@ -37,9 +37,7 @@ def provenance(made: UInt8[Tensor, "C H W"], true: UInt8[Tensor, "C h w"], side:
     apart = y - mean
     basis = torch.linalg.eigh(apart.T @ apart)[1][:, -COMPARED:]
     keys, queries = apart @ basis, (x - mean) @ basis
-    held, twice = -keys.square().sum(1)[None], 2 * keys.T
-    rows = max(AT_ONCE // len(keys), 1)
-    found = torch.cat([torch.addmm(held, part, twice).argmax(1) for part in queries.split(rows)])
+    found = cell(queries, keys)
     same = torch.cat(
         [(a - y[b]).square().mean(1) <= off**2 for a, b in zip(x.split(4096), found.split(4096), strict=True)]
     )

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sfumato.maths.transport import cell
+
 SIDE = 5  # of a patch, in pixels
 ROUNDS = 3  # of looking for what is most alike, and putting it there
 ITSELF = 0.4  # how much the patch itself counts beside the means of 5 x 5 around its pixels
@@ -19,7 +21,6 @@ VOTE = torch.tensor([1.0, 4.0, 9.0, 4.0, 1.0])  # of a patch on its pixels, alon
 MOST = 2.0  # times which differences from the mean may be enlarged, since votes that differ make them smaller
 LACK = 0.5  # a fill with so much of the fine power around it has texture enough
 PLAIN = 1.0  # fine power, in levels of 255 squared, below which there is no texture to be had
-AT_ONCE = 512  # patches that are compared with all known ones together
 
 Picture = Float[Tensor, "1 C h w"]
 Hole = Bool[Tensor, "h w"]
@@ -92,10 +93,7 @@ def _fine(picture: Picture) -> Float[Tensor, "1 1 h w"]:
 def most_alike(picture: Picture, targets: Int[Tensor, " T"], sources: Int[Tensor, " S"]) -> Int[Tensor, " T"]:
     """For each of some patches the nearest one of others, by means and by pixels; patches are numbered row by row."""
     views = F.unfold(torch.cat([means(picture), ITSELF * picture], 1), SIDE)[0].T
-    known = views[sources]
-    power = known.square().sum(1)
-    nearest = [(power - 2 * some @ known.T).argmin(1) for some in views[targets].split(AT_ONCE)]
-    return sources[torch.cat(nearest)]
+    return sources[cell(views[targets], views[sources])]
 
 
 def _put(picture: Picture, hole: Hole, targets: Int[Tensor, " T"], found: Int[Tensor, " T"]) -> Picture:
