@@ -195,7 +195,7 @@ def _peculiar(picture: Image.Image, content: bytes, path: str, file_format: str,
         told.append(f"is {file_format} inside, though its name ends in {ending}")
     if frames > 1:
         told.append(f"has {frames} frames, of which the first is taken")
-    if picture.mode.startswith("I;16") or (file_format == "PNG" and content[24:25] == b"\x10"):
+    if file_format == "PNG" and content[24:25] == b"\x10" and content[25:26] in (b"\x02", b"\x06"):
         told.append("has 16 bits a colour, of which 8 are read")
     if picture.mode not in ("1", "P", "PA") and not picture.mode.startswith(("I", "F")):
         highest = max(high for _, high in _extrema(picture))

@@ -110,6 +110,8 @@ def _tell(exemplar: Path, mask: Path | None) -> None:
             continue
         file = opened_file(path)
         lines = [f"{path.name} {line}" for line in file.peculiar]
+        if file.image.mode.startswith("I"):  # of grey; `restore` keeps its depth, a texture has eight
+            lines.append(f"{path.name} has 16 bits a colour, of which 8 are read")
         if path is mask:
             lines += mask_levels(file.image, str(path))[1]
         for line in lines:
