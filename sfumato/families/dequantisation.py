@@ -37,6 +37,11 @@ class Dequantisation(Kind, nn.Module, ABC, root=True):
         super().__init__()
         self.config: Any = config
 
+    @property
+    def reach(self) -> float:
+        """How far beyond [-1, 1] it may spread a level."""
+        return LEVEL / 2
+
     def connect(self, channels: int, width: float) -> None:
         """Make the networks, if there are any."""
 
@@ -72,6 +77,11 @@ class GaussianNoise(Dequantisation):
         kind: Literal["gaussian"] = "gaussian"
         sigma: float = Field(default=0.05, ge=LEVEL)
         """Standard deviation on the scale of images, -1 to 1; a level of 255 at least."""
+
+    @property
+    def reach(self) -> float:
+        """Eight standard deviations, which no pixel of 10^14 passes."""
+        return 8.0 * float(self.config.sigma)
 
     def spread(self, x: Images, rng: Rngs) -> Spread:
         sigma = self.config.sigma

@@ -80,8 +80,12 @@ class Flow(Family, Density, Encodes, Decodes, abstract=True):
         return [Player("flow", [moving], [Objective(self.loss)], self.config.optimizer)]
 
     def fit(self, stage: Stage, images: Pass) -> Iterator[float]:
-        """Set what is set once (ActNorm) from the first images, spread like those of the training."""
+        """Set what is set once (ActNorm) from the first images; half of their pixels are noise where a training has it."""
         x, label = next(iter(images.all(FIRST)))
+        if self.spec.condition:
+            rng = images.stream("noise")
+            noise = torch.randint(256, x.shape, generator=rng, device=x.device) * LEVEL - 1
+            x = torch.where(torch.rand(x.shape, generator=rng, device=x.device) < 0.5, noise, x)
         y = self.dequantisation.spread(x, images.stream("dequantise"))[0]
         nothing = x.new_zeros(len(x), self.spec.condition, *self.spec.size) if self.spec.condition else None
         self.transform.settle(y, Condition(nothing, label if self.labelled else None))
@@ -125,6 +129,9 @@ class Flow(Family, Density, Encodes, Decodes, abstract=True):
 
     def draw(self, n: int, condition: Condition, size: Size, rng: Rngs) -> Images:
         """Decoded, cleaned, and with what is given put back."""
+        if tuple(size) != tuple(self.spec.size):
+            only = " x ".join(map(str, self.spec.size))
+            raise ConfigError(f"a {self.config.kind} draws images of {only}, the size that it was trained at")
         y = self.decode(self.latent(n, rng), condition)
         x = self.dequantisation.cleaned(y, lambda y: self.log_density(y, condition))
         if condition.image is None:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from sfumato.families.dequantisation import Dequantisation, Variational
 from sfumato.families.flow import Flow, FlowConfig, halvings, require_halving
-from sfumato.images import LEVEL, Size
+from sfumato.images import Size
 from sfumato.kinds import build, choice
 from sfumato.networks.couplings import Conditioner, Halves, gated
 from sfumato.networks.invertible import ActNorm, Diagonals, Invertible, Logit, Mixing, Rescale, Squeeze
@@ -56,7 +56,7 @@ class FlowPP(Flow):
             require_halving(size, self.config.kind)
 
     def layers(self) -> MultiScale:
-        config, spec = self.config, self.spec
+        config, spec, edge = self.config, self.spec, 1 + self.dequantisation.reach
         seen = rounded(config.width / 2, 4) if spec.condition else 0
         network = partial(
             Conditioner,
@@ -77,7 +77,7 @@ class FlowPP(Flow):
 
         board: list[Invertible] = [Squeeze(), Diagonals(channels)] if half else []
         ways = [
-            Level([Rescale(1 + LEVEL / 2, 1 / (256 * LEVEL)), Logit(config.alpha)]),
+            Level([Rescale(edge, 0.5 / edge), Logit(config.alpha)]),
             Level([*board, *couplings(config.couplings, mixed=False), *couplings(config.couplings, mixed=True)]),
         ]
         return MultiScale(

@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from sfumato.errors import ConfigError
 from sfumato.families.flow import Flow, FlowConfig
 from sfumato.families.simple_laws import Logistic, SimpleLaw
+from sfumato.images import Size
 from sfumato.kinds import build, choice
 from sfumato.networks.couplings import Conditioner, Halves, dense
 from sfumato.networks.invertible import ActNorm, Rows
@@ -45,6 +47,11 @@ class NICE(Flow):
         """How a number is moved: additive, as in the paper, affine or logistic_mixture."""
         base: Annotated[Any, choice(SimpleLaw, "logistic")] = Logistic.Config()
         """The law that images are moved to: logistic, as in the paper for most data, or normal."""
+
+    def check_size(self, size: Size) -> None:
+        """There has to be a number that says something of another."""
+        if self.spec.channels * size[0] * size[1] < 2:
+            raise ConfigError("a nice moves numbers by others, and these images have one; give larger ones")
 
     def layers(self) -> MultiScale:
         config, spec = self.config, self.spec

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sfumato.families.flow import Flow, FlowConfig, halvings, require_halving
-from sfumato.images import LEVEL, Size
+from sfumato.images import Size
 from sfumato.kinds import build, choice
 from sfumato.networks.couplings import Conditioner, Halves, residual
 from sfumato.networks.invertible import ActNorm, Diagonals, Invertible, Logit, Rescale, Squeeze
@@ -54,7 +54,7 @@ class RealNVP(Flow):
             require_halving(size, self.config.kind)
 
     def layers(self) -> MultiScale:
-        config, spec = self.config, self.spec
+        config, spec, edge = self.config, self.spec, 1 + self.dequantisation.reach
         levels = halvings(spec.size, config.levels)
         seen = rounded(config.width / 2, 4) if spec.condition else 0
         channels, width = spec.channels, config.width
@@ -68,7 +68,7 @@ class RealNVP(Flow):
             made = [Halves(channels, build(config.coupling), making, bool(i % 2)) for i in range(config.couplings)]
             return [layer for one in made for layer in (one, ActNorm(channels))]
 
-        ways: list[Level] = [Level([Rescale(1 + LEVEL / 2, 1 / (256 * LEVEL)), Logit(config.alpha)])]
+        ways: list[Level] = [Level([Rescale(edge, 0.5 / edge), Logit(config.alpha)])]
         for _ in range(levels):
             channels *= 4
             board = [Diagonals(channels), *couplings(), Diagonals(channels, back=True)]

@@ -129,9 +129,12 @@ class ActNorm(Invertible):
     Reference: Kingma and Dhariwal (2018), Glow, section 3.1.
     """
 
+    settled: Tensor
+
     def __init__(self, channels: int):
         super().__init__()
         self.bias, self.log_scale = (nn.Parameter(torch.zeros(channels, 1, 1)) for _ in range(2))
+        self.register_buffer("settled", torch.zeros((), dtype=torch.bool))
 
     def forward(self, x: Maps, told: Condition) -> tuple[Maps, LogDet]:
         pixels = x.shape[2] * x.shape[3]
@@ -142,7 +145,13 @@ class ActNorm(Invertible):
 
     @torch.no_grad()
     def settle(self, x: Maps, told: Condition) -> Maps:
-        """From the first images; a channel that never changes is left as large as it is."""
+        """From the first images, unless it was before: a training that goes on keeps what it learnt.
+
+        A channel that never changes is left as large as it is.
+        """
+        if bool(self.settled):
+            return self(x, told)[0]
+        self.settled.fill_(True)
         mean, sd = x.mean((0, 2, 3)), x.std((0, 2, 3), unbiased=False)
         self.bias.copy_(-mean[:, None, None])
         self.log_scale.copy_(-torch.where(sd > 1e-6, sd, 1.0).log()[:, None, None])

@@ -133,7 +133,7 @@ class LogisticMixture(Transformation):
             return x
         again, each = self.forward(x, said)
         return (
-            x - (again - y) * (-each).detach().exp()
+            x - (again - y) * (-each).detach().clamp(max=20.0).exp()
         )  # one step of Newton's: hardly any change, and the right gradient
 
     def _solved(self, y: Maps, said: Maps) -> Maps:

@@ -66,6 +66,7 @@ class DensityAscent(Restorer):
                 (v.grad,) = torch.autograd.grad(-nats, v)
             optimizer.step()
             schedule.step()
+            v.data.clamp_(-1.0, 1.0)  # beyond, the clamp above has no slope, and a pixel would stay there
         return agree(v.detach(), observation)
 
     def calls(self) -> int:
