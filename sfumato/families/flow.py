@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from sfumato.config import Strict
 from sfumato.errors import ConfigError
@@ -25,7 +26,10 @@ from sfumato.families.simple_laws import Normal, SimpleLaw
 from sfumato.images import LEVEL, Images, Size
 from sfumato.kinds import build, choice
 from sfumato.networks.condition import Condition
-from sfumato.networks.multi_scale import MultiScale
+from sfumato.networks.couplings import Conditioner, Middle
+from sfumato.networks.invertible import Squeeze
+from sfumato.networks.layers import rounded
+from sfumato.networks.multi_scale import Level, MultiScale, Seen
 from sfumato.streams import Rngs
 
 FIRST = 256  # images that what is set once is set from
@@ -74,6 +78,20 @@ class Flow(Family, Density, Encodes, Decodes, abstract=True):
         """Whether the likelihood is; else it is a bound."""
         return self.dequantisation.exact
 
+    def conditioner(self, middle: Middle, width: float) -> Callable[[int, int], Conditioner]:
+        """Makes the networks of couplings from their inputs and outputs; they see what was observed and hear labels."""
+        classes = self.spec.classes if self.labelled else 0
+        return partial(Conditioner, width=rounded(width, 1), middle=middle, seen=self._seen(), classes=classes)
+
+    def multi_scale(self, levels: Sequence[Level]) -> MultiScale:
+        """The levels, told what was observed at the size of each."""
+        squeezes = sum(isinstance(layer, Squeeze) for level in levels for layer in level.layers)
+        seen = Seen(self.spec.condition, self._seen(), squeezes) if self.spec.condition else None
+        return MultiScale((self.spec.channels, *self.spec.size), levels, seen)
+
+    def _seen(self) -> int:
+        return rounded(self.config.width / 2, 4) if self.spec.condition else 0
+
     def players(self, stage: Stage) -> Sequence[Player]:
         """One player, one loss."""
         moving = weights(self.transform, self.dequantisation)
@@ -84,7 +102,7 @@ class Flow(Family, Density, Encodes, Decodes, abstract=True):
         x, label = next(iter(images.all(FIRST)))
         if self.spec.condition:
             rng = images.stream("noise")
-            noise = torch.randint(256, x.shape, generator=rng, device=x.device) * LEVEL - 1
+            noise = levels_like(x, rng)
             x = torch.where(torch.rand(x.shape, generator=rng, device=x.device) < 0.5, noise, x)
         y = self.dequantisation.spread(x, images.stream("dequantise"))[0]
         nothing = x.new_zeros(len(x), self.spec.condition, *self.spec.size) if self.spec.condition else None
@@ -95,8 +113,7 @@ class Flow(Family, Density, Encodes, Decodes, abstract=True):
         """Bits per dimension, or a bound of them."""
         x, weight = batch.x, batch.observation.weight
         if self.spec.condition:
-            noise = torch.randint(256, x.shape, generator=batch.rng, device=x.device) * LEVEL - 1
-            x = torch.where(weight > 0, x, noise)
+            x = torch.where(weight > 0, x, levels_like(x, batch.rng))
         y, rest = self.dequantisation.spread(x, batch.rng)
         nats = (self.log_density(y, batch.condition) + rest).mean()
         return {"bits": -(nats / self.spec.dimensions + math.log(LEVEL)) / math.log(2)}
@@ -148,10 +165,18 @@ class Flow(Family, Density, Encodes, Decodes, abstract=True):
         return (self.dequantisation,)
 
 
-def require_halving(size: Size, kind: str) -> None:
-    """Raises: ConfigError: both sides cannot be halved."""
-    if not halvings(size, 1):
+def require_halves(channels: int, size: Size, kind: str) -> None:
+    """An image has to be halved once, or to have channels that can say something of each other.
+
+    Raises: ConfigError: it cannot, and has not.
+    """
+    if channels < 2 and not halvings(size, 1):
         raise ConfigError(f"images of {size[0]} x {size[1]} cannot be halved, as a {kind} does; make both sides even")
+
+
+def levels_like(x: Images, rng: Generator) -> Images:
+    """Images of random levels."""
+    return torch.randint(256, x.shape, generator=rng, device=x.device) * LEVEL - 1
 
 
 def halvings(size: Size, wanted: int) -> int:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from sfumato.families.dequantisation import Dequantisation, Variational
-from sfumato.families.flow import Flow, FlowConfig, halvings, require_halving
+from sfumato.families.flow import Flow, FlowConfig, halvings, require_halves
 from sfumato.images import Size
 from sfumato.kinds import build, choice
-from sfumato.networks.couplings import Conditioner, Halves, gated
+from sfumato.networks.couplings import Halves, gated
 from sfumato.networks.invertible import ActNorm, Diagonals, Invertible, Logit, Mixing, Rescale, Squeeze
-from sfumato.networks.layers import rounded
-from sfumato.networks.multi_scale import Level, MultiScale, Seen
+from sfumato.networks.multi_scale import Level, MultiScale
 from sfumato.networks.transformations import LogisticMixture, Transformation
 
 
@@ -52,19 +50,11 @@ class FlowPP(Flow):
 
     def check_size(self, size: Size) -> None:
         """An image has to be halved once, or to have channels that can say something of each other."""
-        if self.spec.channels < 2:
-            require_halving(size, self.config.kind)
+        require_halves(self.spec.channels, size, self.config.kind)
 
     def layers(self) -> MultiScale:
         config, spec, edge = self.config, self.spec, 1 + self.dequantisation.reach
-        seen = rounded(config.width / 2, 4) if spec.condition else 0
-        network = partial(
-            Conditioner,
-            width=rounded(config.width, 1),
-            middle=gated(config.blocks, config.attention),
-            seen=seen,
-            classes=spec.classes if self.labelled else 0,
-        )
+        network = self.conditioner(gated(config.blocks, config.attention), config.width)
 
         half, channels = halvings(spec.size, 1), spec.channels * 4 ** halvings(spec.size, 1)
 
@@ -80,6 +70,4 @@ class FlowPP(Flow):
             Level([Rescale(edge, 0.5 / edge), Logit(config.alpha)]),
             Level([*board, *couplings(config.couplings, mixed=False), *couplings(config.couplings, mixed=True)]),
         ]
-        return MultiScale(
-            (spec.channels, *spec.size), ways, Seen(spec.condition, seen, half) if spec.condition else None
-        )
+        return self.multi_scale(ways)

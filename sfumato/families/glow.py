@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from sfumato.families.flow import Flow, FlowConfig, halvings, require_halving
+from sfumato.families.flow import Flow, FlowConfig, halvings, require_halves
 from sfumato.images import Size
 from sfumato.kinds import build, choice
-from sfumato.networks.couplings import Conditioner, Halves, Middle, plain
+from sfumato.networks.couplings import Halves, plain
 from sfumato.networks.invertible import ActNorm, Invertible, Mixing, Squeeze
-from sfumato.networks.layers import rounded
-from sfumato.networks.multi_scale import Level, MultiScale, Seen
+from sfumato.networks.multi_scale import Level, MultiScale
 from sfumato.networks.transformations import Affine, Transformation
 
 
@@ -42,24 +40,12 @@ class Glow(Flow):
 
     def check_size(self, size: Size) -> None:
         """An image has to be halved once, or to have channels that can say something of each other."""
-        if self.spec.channels < 2:
-            require_halving(size, self.config.kind)
-
-    def middle(self) -> Middle:
-        """The layers between the first and the last convolution of a coupling's network."""
-        return plain
+        require_halves(self.spec.channels, size, self.config.kind)
 
     def layers(self) -> MultiScale:
         config, spec = self.config, self.spec
         levels = halvings(spec.size, config.levels)
-        seen = rounded(config.width / 2, 4) if spec.condition else 0
-        network = partial(
-            Conditioner,
-            width=rounded(config.width, 1),
-            middle=self.middle(),
-            seen=seen,
-            classes=spec.classes if self.labelled else 0,
-        )
+        network = self.conditioner(plain, config.width)
         ways, channels = list[Level](), spec.channels
         for level in range(max(levels, 1)):
             steps: list[Invertible] = []
@@ -73,6 +59,4 @@ class Glow(Flow):
                 steps.append(Halves(channels, Affine(Affine.Config()), network))  # the prior of what leaves
             ways.append(Level(steps, leaves=not last))
             channels //= 2
-        return MultiScale(
-            (spec.channels, *spec.size), ways, Seen(spec.condition, seen, levels) if spec.condition else None
-        )
+        return self.multi_scale(ways)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from sfumato.families.flow import Flow, FlowConfig, halvings, require_halving
+from sfumato.families.flow import Flow, FlowConfig, halvings, require_halves
 from sfumato.images import Size
 from sfumato.kinds import build, choice
-from sfumato.networks.couplings import Conditioner, Halves, residual
+from sfumato.networks.couplings import Halves, residual
 from sfumato.networks.invertible import ActNorm, Diagonals, Invertible, Logit, Rescale, Squeeze
-from sfumato.networks.layers import rounded
-from sfumato.networks.multi_scale import Level, MultiScale, Seen
+from sfumato.networks.multi_scale import Level, MultiScale
 from sfumato.networks.transformations import Affine, Transformation
 
 
@@ -50,21 +48,15 @@ class RealNVP(Flow):
 
     def check_size(self, size: Size) -> None:
         """An image has to be halved once, or to have channels that can say something of each other."""
-        if self.spec.channels < 2:
-            require_halving(size, self.config.kind)
+        require_halves(self.spec.channels, size, self.config.kind)
 
     def layers(self) -> MultiScale:
         config, spec, edge = self.config, self.spec, 1 + self.dequantisation.reach
         levels = halvings(spec.size, config.levels)
-        seen = rounded(config.width / 2, 4) if spec.condition else 0
         channels, width = spec.channels, config.width
 
-        def network(inputs: int, outputs: int, width: float) -> Conditioner:
-            classes = spec.classes if self.labelled else 0
-            return Conditioner(inputs, outputs, rounded(width, 1), residual(config.blocks), seen=seen, classes=classes)
-
         def couplings() -> list[Invertible]:
-            making = partial(network, width=width)
+            making = self.conditioner(residual(config.blocks), width)
             made = [Halves(channels, build(config.coupling), making, bool(i % 2)) for i in range(config.couplings)]
             return [layer for one in made for layer in (one, ActNorm(channels))]
 
@@ -75,6 +67,4 @@ class RealNVP(Flow):
             ways.append(Level([Squeeze(), *board, *couplings()], leaves=True))
             channels, width = channels // 2, 2 * width
         ways.append(Level(couplings()))
-        return MultiScale(
-            (spec.channels, *spec.size), ways, Seen(spec.condition, seen, levels) if spec.condition else None
-        )
+        return self.multi_scale(ways)

@@ -15,9 +15,10 @@ from sfumato.families.flow import Flow, FlowConfig
 from sfumato.families.optimizers import AdamW, Optimizer
 from sfumato.images import Size
 from sfumato.kinds import choice
+from sfumato.networks.invertible import Squeeze
 from sfumato.networks.layers import Maps
 from sfumato.networks.multi_scale import Level, MultiScale
-from sfumato.networks.tarflow import Autoregressive, Patches
+from sfumato.networks.tarflow import Autoregressive
 from sfumato.networks.transformations import Affine
 
 
@@ -29,8 +30,8 @@ class Cut(nn.Module):
         self.side = side
 
     def forward(self, image: Maps) -> list[Maps]:
-        """One map."""
-        return [F.pixel_unshuffle(image, self.side)]
+        """At full size, and cut."""
+        return [image, F.pixel_unshuffle(image, self.side)]
 
 
 class TarFlow(Flow):
@@ -72,6 +73,11 @@ class TarFlow(Flow):
                 f"images of {size[0]} x {size[1]} are no two or more patches of {side} x {side}; set patch to a divisor"
             )
 
+    def calls(self) -> int:
+        """One for each patch in each layer, and two to clean."""
+        patches = math.prod(self.spec.size) // self.config.patch**2
+        return int(self.config.blocks * patches) + (0 if self.exact else 2)
+
     def layers(self) -> MultiScale:
         config, spec, side = self.config, self.spec, self.config.patch
         made = [
@@ -87,5 +93,5 @@ class TarFlow(Flow):
             )
             for i in range(config.blocks)
         ]
-        level = Level([Patches(side), *made])
+        level = Level([Squeeze(side), *made])
         return MultiScale((spec.channels, *spec.size), [level], Cut(side) if spec.condition else None)

@@ -69,16 +69,20 @@ class Logit(Invertible):
 
 
 class Squeeze(Invertible):
-    """Squares of 2 x 2 pixels become channels: four times as many, at half the rows and columns."""
+    """Squares of p x p pixels become channels: p^2 times as many, at a p-th of the rows and columns."""
+
+    def __init__(self, side: int = 2):
+        super().__init__()
+        self.side = side
 
     def forward(self, x: Maps, told: Condition) -> tuple[Maps, LogDet]:
-        return F.pixel_unshuffle(x, 2), x.new_zeros(len(x))
+        return F.pixel_unshuffle(x, self.side), x.new_zeros(len(x))
 
     def inverse(self, y: Maps, told: Condition) -> Maps:
-        return F.pixel_shuffle(y, 2)
+        return F.pixel_shuffle(y, self.side)
 
     def shape(self, shape: Shape) -> Shape:
-        return 4 * shape[0], shape[1] // 2, shape[2] // 2
+        return shape[0] * self.side**2, shape[1] // self.side, shape[2] // self.side
 
 
 class Diagonals(Invertible):

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.networks.condition import Condition
-from sfumato.networks.invertible import Invertible, LogDet, Shape
+from sfumato.networks.invertible import Invertible, LogDet
 from sfumato.networks.layers import Maps, rounded
 from sfumato.networks.transformations import Affine
 from sfumato.networks.transformer import Block, Past
 
 Tokens = Float[Tensor, "B n d"]
-
-
-class Patches(Invertible):
-    """Squares of p x p pixels become channels."""
-
-    def __init__(self, side: int):
-        super().__init__()
-        self.side = side
-
-    def forward(self, x: Maps, told: Condition) -> tuple[Maps, LogDet]:
-        return F.pixel_unshuffle(x, self.side), x.new_zeros(len(x))
-
-    def inverse(self, y: Maps, told: Condition) -> Maps:
-        return F.pixel_shuffle(y, self.side)
-
-    def shape(self, shape: Shape) -> Shape:
-        return shape[0] * self.side**2, shape[1] // self.side, shape[2] // self.side
 
 
 class Autoregressive(Invertible):
