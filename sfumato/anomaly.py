@@ -14,7 +14,7 @@ from torch import Tensor
 from sfumato import display
 from sfumato.errors import CapabilityError, ConfigError
 from sfumato.evaluation.sources import find
-from sfumato.families.abilities import Decodes, Encodes, Likelihood
+from sfumato.families.abilities import Decodes, Encodes, Likelihood, Rates
 from sfumato.families.base import Family
 from sfumato.files import write_atomic
 from sfumato.images import Images, to_float
@@ -56,10 +56,18 @@ def _error(made: Images, x: Images) -> Float[Tensor, " B"]:
     return (made - x).double().square().flatten(1).mean(1)
 
 
+def by_rating(family: Any, pixels: Tensor, first: int) -> Float[Tensor, " B"]:
+    """What a family says that was made to rate images."""
+    rngs = [stream(0, "rate", first + i, device=family.device) for i in range(len(pixels))]
+    score: Tensor = family.rate(to_float(pixels), rngs)
+    return score
+
+
 WAYS: dict[str, tuple[tuple[type, ...], Rate]] = {
     "likelihood": ((Likelihood,), by_likelihood),
     "reconstruction": ((Encodes, Decodes), by_reconstruction),
     "search": ((Decodes,), by_search),
+    "rating": ((Rates,), by_rating),
 }
 
 
@@ -69,6 +77,8 @@ def chosen(family: Family, by: str) -> str:
     Raises: ConfigError: no such way. CapabilityError: the family has not what it needs.
     """
     fits = [name for name, (needs, _) in WAYS.items() if all(isinstance(family, need) for need in needs)]
+    if getattr(family, "lossless", False):
+        fits.remove("reconstruction")  # which is every image itself
     if by and by not in WAYS:
         raise ConfigError(f"--by {by}: no such way; there are {', '.join(WAYS)}")
     if family.spec.condition or family.labelled:

@@ -49,7 +49,7 @@ def interpolation(folder: Path, out: Path, rows: int, steps: int, seed: int, dev
     ]
     label = family.untold(rows, stream(seed, "label", device=family.device)) if family.labelled else None
     with torch.no_grad():
-        made = [family.decode(slerp(ends[0], ends[1], i / (steps - 1)), Condition(label=label)) for i in range(steps)]
+        made = [family.picture(slerp(ends[0], ends[1], i / (steps - 1)), Condition(label=label)) for i in range(steps)]
     pixels = to_uint8(torch.stack(made, 1).flatten(0, 1)).cpu()
     write_picture(grid(pixels, columns=steps, scale=max(1, LONG // pixels.shape[-1])), out)
     display.say(out)

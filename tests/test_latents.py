@@ -30,6 +30,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("vae", []),
         ("gan", []),
         ("vq_vae", ["--set", "family.codes=8"]),
+        ("differnet", []),
+        ("nice", []),
     ):
         assert call("train", family, *TINY, "--set", "family.width=4", *more, "--out", place / family) == 0
     return place
@@ -56,7 +58,9 @@ def test_images_stand_above_what_becomes_of_them(
     assert "finds no latent vectors" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("family", "by"), [("vae", "likelihood"), ("vae", "reconstruction"), ("vae", "search")])
+@pytest.mark.parametrize(
+    ("family", "by"), [("vae", "likelihood"), ("vae", "reconstruction"), ("vae", "search"), ("differnet", "rating")]
+)
 def test_a_digit_turned_over_is_odder(runs: Path, tmp_path: Path, family: str, by: str) -> None:
     digits = Digits(Digits.Config()).load().test.images[:8]
     np.savez(tmp_path / "odd.npz", images=(255 - digits).permute(0, 2, 3, 1).numpy())
@@ -72,6 +76,11 @@ def test_a_digit_turned_over_is_odder(runs: Path, tmp_path: Path, family: str, b
 def test_a_model_that_cannot_rate_says_how_it_can(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("anomaly", runs / "gan", "digits:test", "--by", "likelihood") == 2
     assert "search" in capsys.readouterr().err
+
+
+def test_the_way_there_and_back_through_a_flow_tells_nothing(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("anomaly", runs / "nice", "digits:test", "--by", "reconstruction") == 2
+    assert "likelihood" in capsys.readouterr().err
 
 
 def test_smaller_images_are_means_of_blocks(tmp_path: Path) -> None:

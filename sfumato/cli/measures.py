@@ -111,7 +111,7 @@ def anomaly(
     run: RunFolder,
     images: Annotated[str, typer.Argument(help="A folder, zip, npz, or a source's part (digits:test) to rate.")],
     by: Annotated[
-        str, typer.Option(help="likelihood, reconstruction or search; left out, the first that the model has.")
+        str, typer.Option(help="likelihood, reconstruction, search or rating; left out, the first that the model has.")
     ] = "",
     odd: Annotated[
         str | None,

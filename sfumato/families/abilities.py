@@ -32,9 +32,16 @@ class Decodes(ABC):
     def decode(self, z: Tensor, condition: Condition) -> Images:
         """Their images; differentiable."""
 
+    def picture(self, z: Tensor, condition: Condition) -> Images:
+        """Their images as the family draws them: cleaned, where it has to clean what it decodes."""
+        return self.decode(z, condition)
+
 
 class Encodes(ABC):
     """A family that finds the latent vectors of images."""
+
+    lossless: bool = False
+    """Whether decoding brings every image back, so that the way there and back tells none from another."""
 
     @abstractmethod
     def encode(self, x: Images, condition: Condition) -> Tensor:
@@ -55,6 +62,14 @@ class Likelihood(ABC):
 
         Where `density` is False, x has values on the 8-bit grid and the answer is the log of a probability.
         """
+
+
+class Rates(ABC):
+    """A family that says how odd an image is, by a measure of its own."""
+
+    @abstractmethod
+    def rate(self, x: Images, rng: Rngs) -> Float[Tensor, " B"]:
+        """The odder, the more."""
 
 
 class Density(Likelihood):

@@ -151,6 +151,9 @@ class Family(Kind, nn.Module, ABC, root=True):
     random: ClassVar[bool] = True
     """Whether another seed trains another model; a study then needs several to speak of the method."""
 
+    draws: ClassVar[bool] = True
+    """Whether it makes images; else it only says how odd some are."""
+
     wants: ClassVar[Mapping[str, type]] = MappingProxyType({})
     """Trained families that this one is made of, by name, and what each must be (Family, Decodes, Denoises ...)."""
 
@@ -190,9 +193,14 @@ class Family(Kind, nn.Module, ABC, root=True):
     def players(self, stage: Stage) -> Sequence[Player]:
         """Who plays in this stage, in the order of their turns; pure, and empty where nothing is trained by steps."""
 
-    @abstractmethod
     def draw(self, n: int, condition: Condition, size: Size, rng: Rngs) -> Images:
-        """n images; `rng` is on the device of the weights."""
+        """n images; `rng` is on the device of the weights.
+
+        Raises: CapabilityError: the family makes none.
+        """
+        raise CapabilityError(
+            f"a {self.config.kind} makes no images, it says how odd some are: sfumato anomaly RUN IMAGES"
+        )
 
     def stages(self) -> Sequence[Stage]:
         """The parts of the training, in order; one unless the family grows; none where there is nothing to learn."""

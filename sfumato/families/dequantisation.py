@@ -86,7 +86,8 @@ class GaussianNoise(Dequantisation):
     def spread(self, x: Images, rng: Rngs) -> Spread:
         sigma = self.config.sigma
         y = x + sigma * normals(rng, *x.shape)
-        # LEVEL sum_x' N(y; x', sigma^2) is the mass of N(y, sigma^2) over all bins, to 1e-8 from sigma = LEVEL on
+        # LEVEL sum_x' N(y; x', sigma^2) is the mass of N(y, sigma^2) over all bins: to 1e-8 within,
+        # and three sigma beyond the ends to 1 % at the default sigma and a third at sigma = LEVEL
         edge, root = 1 + LEVEL / 2, sigma * math.sqrt(2)
         mass = 0.5 * (torch.erf((edge - y) / root) + torch.erf((edge + y) / root))
         return y, -mass.clamp(min=1e-30).log().flatten(1).sum(1)

@@ -61,6 +61,8 @@ class Flow(Family, Density, Encodes, Decodes, abstract=True):
     modeling and inference.
     """
 
+    lossless = True
+
     def build(self) -> None:
         """The networks, and the slots."""
         config = self.config
@@ -140,17 +142,20 @@ class Flow(Family, Density, Encodes, Decodes, abstract=True):
         z: Tensor = self.transform(x, condition)[0]
         return z
 
+    def picture(self, z: Float[Tensor, "B d"], condition: Condition) -> Images:
+        """Decoded, and cleaned of the noise that levels were spread by, where that is wide."""
+        return self.dequantisation.cleaned(self.decode(z, condition), lambda y: self.log_density(y, condition))
+
     def decode(self, z: Float[Tensor, "B d"], condition: Condition) -> Images:
         """The images: `decode(encode(x))` is x."""
         return self.transform.inverse(z, condition)
 
     def draw(self, n: int, condition: Condition, size: Size, rng: Rngs) -> Images:
-        """Decoded, cleaned, and with what is given put back."""
+        """Pictures, with what is given put back."""
         if tuple(size) != tuple(self.spec.size):
             only = " x ".join(map(str, self.spec.size))
             raise ConfigError(f"a {self.config.kind} draws images of {only}, the size that it was trained at")
-        y = self.decode(self.latent(n, rng), condition)
-        x = self.dequantisation.cleaned(y, lambda y: self.log_density(y, condition))
+        x = self.picture(self.latent(n, rng), condition)
         if condition.image is None:
             return x
         preview, known = condition.image[:, :-1], condition.image[:, -1:]
@@ -165,11 +170,13 @@ class Flow(Family, Density, Encodes, Decodes, abstract=True):
         return (self.dequantisation,)
 
 
-def require_halves(channels: int, size: Size, kind: str) -> None:
+def require_halves(channels: int, size: Size, kind: str, levels: int = 1) -> None:
     """An image has to be halved once, or to have channels that can say something of each other.
 
     Raises: ConfigError: it cannot, and has not.
     """
+    if channels < 2 and not levels:
+        raise ConfigError(f"a {kind} of grey images has to halve them once; set levels = 1 or more")
     if channels < 2 and not halvings(size, 1):
         raise ConfigError(f"images of {size[0]} x {size[1]} cannot be halved, as a {kind} does; make both sides even")
 

@@ -48,7 +48,7 @@ class RealNVP(Flow):
 
     def check_size(self, size: Size) -> None:
         """An image has to be halved once, or to have channels that can say something of each other."""
-        require_halves(self.spec.channels, size, self.config.kind)
+        require_halves(self.spec.channels, size, self.config.kind, self.config.levels)
 
     def layers(self) -> MultiScale:
         config, spec, edge = self.config, self.spec, 1 + self.dequantisation.reach

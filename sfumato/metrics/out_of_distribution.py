@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sfumato.config import Strict
 from sfumato.data.base import Source, Split
-from sfumato.errors import ConfigError
+from sfumato.errors import CapabilityError, ConfigError
 from sfumato.kinds import build, choice
 from sfumato.maths.ranks import auroc, auroc_deviation
 from sfumato.metrics.base import Score, mean_score
@@ -46,7 +46,14 @@ class OutOfDistribution(LikelihoodMetric):
         return bits(log_prob, family.spec.dimensions), "bits per dimension"
 
     def measure_model(self, family: Any, split: Split, *, seed: int, batch: int) -> list[Score]:
-        """Two figures for each set."""
+        """Two figures for each set.
+
+        Raises: CapabilityError: the family hears labels, which other sets have none of its own of.
+        """
+        if family.labelled:
+            raise CapabilityError(
+                "out_of_distribution: a model that hears labels rates no images of other sets; labels = false"
+            )
         usual, scores = self._bits(family, split, seed, batch), list[Score]()
         for name, source in self.config.sets.items():
             other = build(source).load().test

@@ -127,6 +127,23 @@ class Rows(Invertible):
         return math.prod(shape), 1, 1
 
 
+class Shuffle(Invertible):
+    """Channels of the first and of the second half in turns, so that halves are others afterwards."""
+
+    order: Tensor
+
+    def __init__(self, channels: int):
+        super().__init__()
+        order = torch.arange(channels + channels % 2).view(2, -1).T.flatten()
+        self.register_buffer("order", order[order < channels], persistent=False)
+
+    def forward(self, x: Maps, told: Condition) -> tuple[Maps, LogDet]:
+        return x[:, self.order], x.new_zeros(len(x))
+
+    def inverse(self, y: Maps, told: Condition) -> Maps:
+        return y[:, self.order.argsort()]
+
+
 class ActNorm(Invertible):
     """y = exp(s) (x + b) in each channel; `settle` sets both so that y has mean 0 and variance 1.
 
@@ -171,7 +188,8 @@ class Mixing(Invertible):
 
     def forward(self, x: Maps, told: Condition) -> tuple[Maps, LogDet]:
         log_det = x.shape[2] * x.shape[3] * torch.linalg.slogdet(self.weight)[1]
-        return F.conv2d(x, self.weight[:, :, None, None].to(x.dtype)), log_det.expand(len(x))
+        with torch.autocast(x.device.type, enabled=False):  # of rounded products the inverse is none
+            return F.conv2d(x, self.weight[:, :, None, None].to(x.dtype)), log_det.expand(len(x))
 
     def inverse(self, y: Maps, told: Condition) -> Maps:
         back = torch.linalg.inv(self.weight.double()).to(y.dtype)

@@ -45,7 +45,7 @@ class Autoregressive(Invertible):
         self.enter, self.exit = nn.Linear(channels, d), nn.Linear(d, transformation.outputs * channels)
         nn.init.zeros_(self.exit.weight)
         nn.init.zeros_(self.exit.bias)
-        self.begin, self.place = (nn.Parameter(nn.init.normal_(torch.empty(n, d), std=0.02)) for n in (1, length))
+        self.begin, self.place = (nn.Parameter(nn.init.normal_(torch.empty(n, d), std=0.02)) for n in (1, length - 1))
         self.look = nn.Linear(seen, d) if seen else None
         self.there = nn.Parameter(nn.init.normal_(torch.empty(length, d), std=0.02)) if seen else None
         self.label = nn.Embedding(classes, d) if classes else None
@@ -77,7 +77,7 @@ class Autoregressive(Invertible):
     def forward(self, x: Maps, told: Condition) -> tuple[Maps, LogDet]:
         tokens = self._tokens(x)
         before = self._before(len(x), told)
-        h = torch.cat([before, self.enter(tokens[:, :-1]) + self.place[1 : tokens.shape[1]]], 1)
+        h = torch.cat([before, self.enter(tokens[:, :-1]) + self.place], 1)
         for block in self.blocks:
             h = block(h)
         said = self._said(h[:, before.shape[1] - 1 :])
@@ -94,5 +94,5 @@ class Autoregressive(Invertible):
             one = self.transformation.inverse(tokens[:, i, :, None, None], self._said(h[:, -1:]))
             found.append(one[:, :, 0, 0])
             if i + 1 < tokens.shape[1]:
-                h = (self.enter(found[-1]) + self.place[i + 1])[:, None]
+                h = (self.enter(found[-1]) + self.place[i])[:, None]
         return self._maps(torch.stack(found, 1), y)

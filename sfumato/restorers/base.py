@@ -52,12 +52,21 @@ class Restorer(Kind, ABC, root=True):
 
     def __init__(self, config: Any, family: Family | None = None):
         self.config: Any = config
-        if self.needs is not None and not isinstance(family, self.needs):
-            given = "none was given" if family is None else f"{family.config.kind} is none"
-            raise CapabilityError(
-                f"restorer {self.config.kind!r} needs a family that is a {self.needs.__name__}; {given}"
-            )
+        if lacking := self.lacks(None if family is None else family.config):
+            raise CapabilityError(f"restorer {self.config.kind!r} {lacking}")
         self.family = family
+
+    @classmethod
+    def lacks(cls, family: Any) -> str:
+        """Why a family of such settings cannot be used, in words; empty where it can."""
+        if cls.needs is None:
+            return ""
+        wanted = f"needs a family that is a {cls.needs.__name__}"
+        if family is None:
+            return f"{wanted}; none was given"
+        if not issubclass(family.owner, cls.needs):
+            return f"{wanted}; {family.kind} is none"
+        return "" if family.owner.draws else f"needs a family that makes images; {family.kind} only rates them"
 
     @abstractmethod
     def restore(self, observation: Observation, *, rng: Rngs) -> Images:

@@ -61,7 +61,7 @@ class LatentSearch(Restorer):
                 z[error < best], best = other[error < best], torch.minimum(error, best)
         z = self.search(z.detach(), observation, condition)
         with torch.no_grad():
-            return agree(family.decode(z, condition), observation)
+            return agree(family.picture(z, condition), observation)
 
     def search(self, z: Tensor, observation: Observation, condition: Condition) -> Tensor:
         """z moved to where distance and prior are small together."""

@@ -142,15 +142,11 @@ class Study(Plugins):
             if first == second:
                 raise ValueError(f"contrasts: {first!r} stands against itself; name two methods")
         for method in self.methods:
-            needs = method.restorer.owner.needs
-            if needs is not None and (method.family is None or not issubclass(method.family.owner, needs)):
-                given = "it has none" if method.family is None else f"{method.family.kind} is none"
-                raise ValueError(
-                    f"method {method.name!r}: {method.restorer.kind!r} needs a family that is a {needs.__name__}; {given}"
-                )
+            if lacking := method.restorer.owner.lacks(method.family):
+                raise ValueError(f"method {method.name!r}: {method.restorer.kind!r} {lacking}")
             if method.parts and method.family is None:
                 raise ValueError(f"method {method.name!r} has parts but no family that could use them; remove them")
-            if needs is None and method.family is not None:
+            if method.restorer.owner.needs is None and method.family is not None:
                 raise ValueError(
                     f"method {method.name!r}: restorer {method.restorer.kind!r} uses no family; remove one of the two"
                 )

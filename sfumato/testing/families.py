@@ -13,6 +13,7 @@ from torch import Tensor
 from sfumato.config import Strict
 from sfumato.data.base import DataSpec, Split
 from sfumato.errors import CapabilityError, ConfigError, DivergedError
+from sfumato.families.abilities import Rates
 from sfumato.families.base import Batch, Family, Objective, Player, Stage, Terms
 from sfumato.images import to_float
 from sfumato.kinds import discover
@@ -97,7 +98,10 @@ def _check_spec(config: Any, spec: DataSpec) -> Family:
         witness.finish(trained)
     again = _train(config, spec, tasks_for(spec, stages)[-1], name)
     require(_bits(trained) == _bits(again), f"{name}: training twice from one seed gave other weights")
-    _check_sample(config, trained, name)
+    if family.draws:
+        _check_sample(config, trained, name)
+    else:
+        _check_rates(trained.eval(), name)
     ill = make_family(config, spec, 0)
     if not any(ill.players(stage) for stage in ill.stages()):
         return trained  # nothing is trained by steps, so no loss can become infinite
@@ -127,12 +131,7 @@ def _check_sample(config: Any, family: Family, name: str) -> None:
         raises(
             CapabilityError, lambda: family.sample(1, rng=stream(0, "sample")), f"{name} restored without observation"
         )
-    fresh = make_family(config, spec, 1)
-    for stage in fresh.stages():
-        grown(fresh, stage, 1)
-    fresh = fresh.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    fresh.load_state_dict({key: value.clone() for key, value in deployed_state(family).items()}, strict=False)
-    reloaded = fresh.eval().sample(BATCH, observation=observation, rng=stream(0, "sample"))
+    reloaded = _reloaded(family).sample(BATCH, observation=observation, rng=stream(0, "sample"))
     require(
         torch.equal(made, reloaded),
         f"{name}: the deployed state in a fresh family samples other bits; keep growth, fades and statistics in buffers "
@@ -140,11 +139,36 @@ def _check_sample(config: Any, family: Family, name: str) -> None:
     )
 
 
+def _check_rates(family: Any, name: str) -> None:
+    """What makes no images says so, and rates those that there are."""
+    require(isinstance(family, Rates), f"{name} neither makes images nor rates them")
+    raises(CapabilityError, lambda: family.sample(1, rng=stream(0, "sample")), f"{name} makes no images, but drew some")
+    x = to_float(pictures(BATCH, family.spec.channels, family.spec.size))
+    with no_global_random(f"{name}.rate"):
+        score = family.rate(x, streams(BATCH))
+    require(score.shape == (BATCH,) and bool(score.isfinite().all()), f"{name}.rate gave {score}, not {BATCH} numbers")
+    require(torch.equal(score, family.rate(x, streams(BATCH))), f"{name}: rating twice with equal rngs gave other bits")
+    require(
+        torch.equal(score, _reloaded(family).rate(x, streams(BATCH))), f"{name}: the deployed state rates otherwise"
+    )
+
+
+def _reloaded(family: Family) -> Any:
+    """The deployed state in a fresh family."""
+    fresh = make_family(family.config, family.spec, 1)
+    for stage in fresh.stages():
+        grown(fresh, stage, 1)
+    fresh = fresh.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fresh.load_state_dict({key: value.clone() for key, value in deployed_state(family).items()}, strict=False)
+    return fresh.eval()
+
+
 def _check_fitting_restorers(families: Sequence[Family]) -> None:
     """Each restorer that fits answers with the family trained on tasks or with the one trained on generation."""
-    for name, cls in discover(Restorer).items():
+    kinds: dict[str, Any] = dict(discover(Restorer))
+    for name, cls in kinds.items():
         needs = getattr(cls, "needs", None)
-        if needs is None or not isinstance(families[0], needs):
+        if needs is None or cls.lacks(families[0].config):
             continue
         if getattr(cls, "trains_on_tasks", True) and not any(family.spec.condition for family in families):
             continue  # a family that only generates is trained on no task

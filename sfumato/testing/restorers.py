@@ -87,8 +87,8 @@ def _observations(x: Images) -> list[Observation]:
 
 def _family_for(config: Any) -> Family:
     """A small family that a restorer can use."""
-    for name, cls in discover(Family).items():
-        if issubclass(cls, config.owner.needs):
+    for name in discover(Family):
+        if not config.owner.lacks(configured(Family, name)):
             condition = 4 if config.owner.trains_on_tasks else 0
             return make_family(configured(Family, name), COLOUR.model_copy(update={"condition": condition}), 0).eval()
     raise AssertionError(f"no family is a {config.owner.needs.__name__}, which {config.kind} needs")

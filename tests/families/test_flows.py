@@ -24,7 +24,7 @@ from sfumato.images import LEVEL, to_float
 from sfumato.kinds import parse
 from sfumato.metrics.bits_per_dimension import BitsPerDimension
 from sfumato.networks.condition import NOTHING, Condition
-from sfumato.networks.couplings import Conditioner, Halves, plain
+from sfumato.networks.couplings import Checkerboard, Conditioner, Halves, plain
 from sfumato.networks.invertible import ActNorm, Logit, Mixing, Rescale, Rows, Squeeze
 from sfumato.networks.multi_scale import Level, MultiScale
 from sfumato.networks.transformations import Affine, LogisticMixture
@@ -329,3 +329,63 @@ def test_images_that_do_not_fit() -> None:
     for kind, size, words in (("glow", (7, 8), "both sides even"), ("tarflow", (8, 6), "two or more patches")):
         with pytest.raises(ConfigError, match=words):
             make_family(parse(Family, kind), DataSpec(channels=1, size=size), 0)
+    with pytest.raises(ConfigError, match="levels = 1 or more"):
+        make_family(parse(Family, {"kind": "realnvp", "levels": 0}), DataSpec(channels=1, size=(8, 8)), 0)
+    with pytest.raises(ConfigError, match="draws images of 8 x 12"):
+        made("glow").sample(1, label=0, size=(16, 16), rng=stream(0, "draw"))
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_chessboard_comes_back(swap: bool) -> None:
+    layer = Checkerboard(2, Affine(Affine.Config()), lambda a, b: Conditioner(a, b, 8, plain), swap).double()
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight += 0.1 * torch.randn(weight.shape, generator=stream(0, "w"))
+    x = torch.randn(2, 2, 4, 6, generator=stream(0, "x")).double()
+    y, log_det = layer(x, NOTHING)
+    torch.testing.assert_close(layer.inverse(y, NOTHING), x, atol=1e-9, rtol=0)
+    slope = torch.autograd.functional.jacobian(
+        lambda v: layer(v.view(1, 2, 4, 6), NOTHING)[0].flatten(), x[0].flatten()
+    )
+    assert float(log_det[0].detach()) == pytest.approx(float(torch.linalg.slogdet(slope)[1]), abs=1e-8)
+    stays = (y == x)[0, 0]
+    assert int(stays.sum()) == 12 and bool(stays[0, 1]) == swap
+
+
+def test_what_was_set_once_is_not_set_again_by_other_images() -> None:
+    first, other = (Split(torch.randint(low, low + 60, (64, 3, 8, 12), dtype=torch.uint8)) for low in (0, 180))
+    spec = DataSpec(channels=3, size=(8, 12))
+    family, again = (make_family(parse(Family, {"kind": "glow", **SMALL["glow"]}), spec, 0) for _ in range(2))
+    for _ in family.fit(family.stages()[0], Loader(first, 64)):
+        pass
+    again.adopt(family.state_dict())
+    for _ in again.fit(again.stages()[0], Loader(other, 64)):
+        pass
+    for name, value in family.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_a_picture_is_what_was_decoded_and_cleaned() -> None:
+    family = made("tarflow", labels=False).float()
+    z, known = family.latent(4, stream(0, "z")), NOTHING
+    decoded, picture = family.decode(z, known), family.picture(z, known)
+    y = decoded.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(family.log_density(y, known).sum(), y)
+    torch.testing.assert_close(picture, decoded + 0.05**2 * slope)
+    assert not torch.allclose(picture, decoded, atol=1e-3)
+    drawn = family.sample(4, rng=stream(0, "z"))
+    torch.testing.assert_close(drawn, picture.clamp(-1, 1))
+
+
+def test_wide_noise_and_logits_rate_black_and_white() -> None:
+    family = made("realnvp", labels=False, dequantisation="gaussian").float()
+    for level in (-1.0, 1.0):
+        nats = family.log_prob(torch.full((2, 3, 8, 12), level), NOTHING, stream(0, "noise"))
+        assert bool(nats.isfinite().all())
+
+
+def test_rotations_of_channels_are_not_rounded_under_autocast() -> None:
+    layer, x = Mixing(8), torch.randn(2, 8, 3, 3, generator=stream(0, "x"))
+    exact = layer(x, NOTHING)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(layer(x, NOTHING)[0], exact)

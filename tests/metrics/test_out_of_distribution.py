@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from sfumato.data.base import DataSpec, Split
-from sfumato.errors import ConfigError
+from sfumato.errors import CapabilityError, ConfigError
 from sfumato.families.gaussian import Gaussian
 from sfumato.maths.ranks import auroc, auroc_deviation
 from sfumato.metrics.bits_per_dimension import BitsPerDimension
@@ -54,4 +54,11 @@ def test_sets_of_another_size_are_refused(tmp_path: Path) -> None:
     sets = {"large": file(tmp_path / "large.npz", torch.zeros(4, 1, 3, 2, dtype=torch.uint8))}
     metric = OutOfDistribution(OutOfDistribution.Config.model_validate({"sets": sets}))
     with pytest.raises(ConfigError, match=r"large has images of 1 x 3 x 2 .* the study 1 x 2 x 2"):
+        metric.measure_model(family, Split(torch.zeros(4, 1, 2, 2, dtype=torch.uint8)), seed=0, batch=2)
+
+
+def test_what_hears_labels_rates_no_other_sets() -> None:
+    family = Gaussian(Gaussian.Config(labels=True), DataSpec(channels=1, size=(2, 2), classes=3))
+    metric = OutOfDistribution(OutOfDistribution.Config())
+    with pytest.raises(CapabilityError, match="hears labels"):
         metric.measure_model(family, Split(torch.zeros(4, 1, 2, 2, dtype=torch.uint8)), seed=0, batch=2)
