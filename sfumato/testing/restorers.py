@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import torch
 
 from sfumato.config import Strict
 from sfumato.data.base import DataSpec
-from sfumato.errors import CapabilityError
-from sfumato.families.base import Family
+from sfumato.errors import CapabilityError, ConfigError
+from sfumato.families.base import Family, parameter_count
 from sfumato.images import Images, to_float, to_uint8
 from sfumato.kinds import build, discover
 from sfumato.restorers.base import Restorer
@@ -86,9 +87,12 @@ def _observations(x: Images) -> list[Observation]:
 
 
 def _family_for(config: Any) -> Family:
-    """A small family that a restorer can use."""
+    """The family with the fewest weights that a restorer can use, made small."""
+    spec = COLOUR.model_copy(update={"condition": 4 if config.owner.trains_on_tasks else 0})
+    found = list[Family]()
     for name in discover(Family):
         if not config.owner.lacks(configured(Family, name)):
-            condition = 4 if config.owner.trains_on_tasks else 0
-            return make_family(configured(Family, name), COLOUR.model_copy(update={"condition": condition}), 0).eval()
-    raise AssertionError(f"no family is a {config.owner.needs.__name__}, which {config.kind} needs")
+            with suppress(ConfigError):  # it only generates, or only restores
+                found.append(make_family(configured(Family, name), spec, 0))
+    require(bool(found), f"no family is a {config.owner.needs.__name__}, which {config.kind} needs")
+    return min(found, key=lambda family: parameter_count(family.deployed())).eval()

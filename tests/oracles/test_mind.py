@@ -19,11 +19,11 @@ def normal(n: int, d: int, *name: str) -> Tensor:
 
 @pytest.mark.parametrize(("d", "shift"), [(4, 1.0), (32, 0.3)])
 def test_shifted_gaussians_have_their_closed_form(d: int, shift: float) -> None:
-    x, y = normal(20_000, d, "x"), normal(20_000, d, "y") + shift
-    floor = mind(x, normal(20_000, d, "z"))
+    x, y = normal(8_000, d, "x"), normal(8_000, d, "y") + shift
+    floor = mind(x, normal(8_000, d, "z"))
     assert mind(x, y) - floor == pytest.approx(3 * d * shift**2, rel=0.1)
-    assert floor < 0.02 * d
-    assert mind(x, x + shift, 4000) == pytest.approx(3 * d * shift**2, rel=0.05)
+    assert floor < 0.03 * d
+    assert mind(x[:2_000], x[:2_000] + shift, 4000) == pytest.approx(3 * d * shift**2, rel=0.05)
 
 
 def test_scaled_gaussians_too() -> None:
