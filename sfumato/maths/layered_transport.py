@@ -99,11 +99,15 @@ def cell_in_layers(x: Float[Tensor, "B d"], y: Float[Tensor, "n d"], layers: Lay
     Each group works on all that reached it at once.
     """
     reached = cell(x, layers.centres, layers.outer)
-    places, points = (one.argsort(stable=True) for one in (reached, layers.group))
     K = len(layers.outer)
+    short = torch.int16 if K < 2**15 else torch.int64  # which sorts three times as fast
+    places, points = (one.to(short).argsort(stable=True) for one in (reached, layers.group))
     counts = [torch.bincount(one, minlength=K).tolist() for one in (reached, layers.group)]
     parts = zip(
-        x[places].split(counts[0]), y[points].split(counts[1]), layers.inner[points].split(counts[1]), strict=True
+        x.index_select(0, places).split(counts[0]),
+        y[points].split(counts[1]),
+        layers.inner[points].split(counts[1]),
+        strict=True,
     )
     first = (torch.tensor(counts[1]).cumsum(0) - torch.tensor(counts[1])).tolist()
     found = [cell(part, own, v) + start for (part, own, v), start in zip(parts, first, strict=True) if len(part)]
