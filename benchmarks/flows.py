@@ -2,6 +2,7 @@
 
 python -m benchmarks.flows steps               Glow's and RealNVP's layers at equal parameters, step after step in turns
 python -m benchmarks.flows mnist MNIST.npz     bits per dimension of MNIST at 28 x 28, up to 200,000 images
+python -m benchmarks.flows sheets runs/flows   pictures of each flow of studies/flows.toml at several temperatures
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import normflows
 import torch
 from normflows.flows.affine.glow import GlowBlock
@@ -22,7 +24,8 @@ from torch import Tensor, nn
 from sfumato.data.npz import Npz
 from sfumato.families.base import Family
 from sfumato.families.simple_laws import Normal
-from sfumato.kinds import parse
+from sfumato.images import grid, write_picture
+from sfumato.kinds import build, parse
 from sfumato.metrics.bits_per_dimension import BitsPerDimension
 from sfumato.networks.condition import NOTHING
 from sfumato.networks.couplings import Conditioner, Halves, plain
@@ -30,13 +33,16 @@ from sfumato.networks.invertible import ActNorm, Diagonals, Mixing, Squeeze
 from sfumato.networks.multi_scale import Level, MultiScale
 from sfumato.networks.transformations import Affine
 from sfumato.tasks.generation import Generation
+from sfumato.training import moments
 from sfumato.training.budget import Budget
-from sfumato.training.run import make_family
-from sfumato.training.trainer import Trainer
+from sfumato.training.run import RunConfig, load, train
+from sfumato.training.sampling import sample_pixels
 
 STEPS, WIDTH, BATCH, TURNS = 8, 64, 64, 15
 PUBLIC = 1.078  # phlippe/uvadlc_notebooks, tutorial 11: 8 chessboard couplings, 556,312 parameters, 200 epochs
-IMAGES = (12_500, 25_000, 50_000, 100_000, 200_000)
+MNIST: dict[str, dict[str, Any]] = {"realnvp": {}, "glow": {}, "flow_pp": {}}
+MOMENTS = 7  # looks before the end, so that bits are known at every eighth of it
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def ours(split: str) -> nn.Module:
@@ -100,27 +106,53 @@ def steps() -> None:
 
 
 def mnist(path: str) -> None:
-    """One training each, at a constant rate, looked at on the way: bits of the first 1,000 test images."""
-    data = Npz(Npz.Config(path=Path(path))).load()
+    """Three flows, each trained once, which goes on where it was stopped; bits of 2,000 test images at eight moments."""
     rows = []
-    for kind, settings in (("realnvp", {"width": 32}), ("glow", {"width": 64}), ("flow_pp", {"width": 32})):
-        family: Any = make_family(parse(Family, {"kind": kind, **settings}), data.spec, 0)
-        budget = Budget(images=IMAGES[-1], batch=64, moments=16)
-        trainer = Trainer(
-            family, Generation(Generation.Config()), budget, seed=0, folder=Path("runs/flows-mnist") / kind
+    for kind, settings in MNIST.items():
+        config = RunConfig(
+            data=Npz.Config(path=Path(path)),
+            tasks=[Generation.Config()],
+            family=parse(Family, {"kind": kind, **settings}),
+            budget=Budget(images=200_000, batch=64, moments=MOMENTS),
         )
-        trainer.run(data.train)
-        (score,) = BitsPerDimension(BitsPerDimension.Config()).measure_model(
-            family, data.test.first(1000), seed=0, batch=100
-        )
-        count = sum(p.numel() for p in family.transform.parameters())
-        rows.append({"flow": kind, "parameters": count, "images": IMAGES[-1], "bits": score.value, "public": PUBLIC})
-        print(rows[-1], flush=True)
-    with Path("docs/results/flows-mnist.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        folder = Path("runs/flows-mnist") / kind
+        run, test = train(config, folder), build(config.data).load().test.first(2_000)
+        for moment in (*sorted(moments.kept(folder)), None):
+            family: Any = load(folder, moment=moment).family
+            (score,) = BitsPerDimension(BitsPerDimension.Config()).measure_model(family, test, seed=0, batch=100)
+            count = sum(p.numel() for p in family.transform.parameters())
+            rows.append({"flow": kind, "parameters": count, "images": moment or run.ledger.images, "bits": score.value})
+            print(rows[-1], flush=True)
+    with (DOCS / "results" / "flows-mnist.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    curve(rows)
+
+
+def curve(rows: list[dict[str, Any]]) -> None:
+    """Bits against images, and what the public notebook has after its 200 epochs."""
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    for kind in MNIST:
+        mine = [row for row in rows if row["flow"] == kind]
+        axes.plot(*([row[key] for row in mine] for key in ("images", "bits")), "o-", ms=4, label=kind)
+    axes.axhline(PUBLIC, color="0.5", ls="--", lw=1, label=f"public notebook, 11 million images: {PUBLIC}")
+    axes.set(xlabel="images of MNIST", ylabel="bits per dimension", xscale="log")
+    axes.legend(frameon=False, fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(DOCS / "images" / "flows-mnist.svg")
+
+
+def sheets(folder: str) -> None:
+    """Two rows a flow for each temperature, the same latent numbers in each: 0.6, 0.8, 1."""
+    rows = []
+    for kind in ("nice", "realnvp", "glow", "flow_pp", "tarflow"):
+        (place,) = (Path(folder) / "runs").glob(f"{kind}--*")
+        for temperature in (0.6, 0.8, 1.0):
+            run = load(place, changes=[f"temperature={temperature}"])
+            rows.append(sample_pixels(run, 16, seed=0))
+    write_picture(grid(torch.cat(rows), columns=16, scale=3), DOCS / "images" / "flows.png")
 
 
 if __name__ == "__main__":
-    {"steps": steps, "mnist": mnist}[sys.argv[1]](*sys.argv[2:])
+    {"steps": steps, "mnist": mnist, "sheets": sheets}[sys.argv[1]](*sys.argv[2:])
