@@ -51,6 +51,11 @@ def posterior_mean(x_0: X, x_t: X, at_t: tuple[float, float], at_s: tuple[float,
     return (alpha_s * beta / sigma_t**2) * x_0 + (ratio * sigma_s**2 / sigma_t**2) * x_t
 
 
+def ddim(x_t: X, x_0: X, at_t: tuple[float, float], at_s: tuple[float, float]) -> X:
+    """x_s = alpha_s x_0 + sigma_s eps, with the eps that x_t and x_0 mean, from (alpha, sigma) at both times."""
+    return at_s[0] * x_0 + at_s[1] * eps_from_x_0(x_t, x_0, *at_t)
+
+
 def score_from_x_0(x_t: X, x_0: X, alpha: Scalar, sigma: Scalar) -> X:
     """grad log q(x_t) = (alpha E[x_0 | x_t] - x_t) / sigma^2 (Tweedie)."""
     return (alpha * x_0 - x_t) / sigma**2

@@ -2,11 +2,18 @@
 through torch.distributions' mixture, and the mixture itself as what a perfect sampler must draw."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    HeunDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
@@ -16,7 +23,10 @@ from sfumato.samplers.ancestral import Ancestral
 from sfumato.samplers.base import Sampler
 from sfumato.samplers.ddim import DDIM
 from sfumato.samplers.denoiser import Denoised, From
+from sfumato.samplers.dpm_solver_pp import DPMSolverPP
+from sfumato.samplers.heun import Heun
 from sfumato.samplers.schedules import Betas, Cosine, Linear, Schedule
+from sfumato.samplers.unipc import UniPC
 from sfumato.streams import stream
 
 T = 1000
@@ -200,3 +210,66 @@ def test_an_exact_denoiser_draws_the_mixture(sampler: Ancestral | DDIM) -> None:
     for k in range(3):
         assert torch.allclose(made[mode == k].mean(0), MEANS[k], atol=0.015)
         assert torch.allclose(offset[mode == k].std(0), torch.full((2,), SIGMA), rtol=0.06)
+
+
+placed = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # NumPy's, of diffusers
+
+
+def bent(x: Tensor, t: Tensor) -> Tensor:
+    """What no solver integrates exactly."""
+    alpha_bar = float(LINEAR.alpha(t[:1])) ** 2
+    means, weights = torch.tensor([[0.8], [-0.5]]).double(), torch.tensor([0.7, 0.3]).double()
+    return mixture_denoiser(x.flatten(1).double().reshape(-1, 1), alpha_bar, means, 0.1, weights).view(x.shape)
+
+
+def walked(sampler: Sampler, levels: list[int], x: Tensor) -> list[Tensor]:
+    """Where a walk over these levels of the linear schedule comes by."""
+    denoiser, past, found = From(LINEAR, lambda x, t: Denoised(bent(x, t))), [], []
+    for t, s in zip(levels, levels[1:], strict=False):
+        x = sampler.step(denoiser, x, t / T, s / T, stream(0, "none"), past)
+        found.append(x)
+    return found
+
+
+@placed
+@pytest.mark.parametrize("steps", [5, 20])
+@pytest.mark.parametrize("name", ["dpm_solver_pp", "unipc", "unipc of order 1"])
+def test_multistep_walks_are_diffusers(name: str, steps: int) -> None:
+    settings = {"num_train_timesteps": T, "beta_schedule": "linear", "prediction_type": "sample"}
+    order = 1 if name.endswith("1") else 2
+    theirs: Any = (
+        DPMSolverMultistepScheduler(**settings, algorithm_type="dpmsolver++", final_sigmas_type="zero")
+        if name == "dpm_solver_pp"
+        else UniPCMultistepScheduler(**settings, solver_order=order, final_sigmas_type="zero")
+    )
+    ours: Sampler = DPMSolverPP(DPMSolverPP.Config()) if name == "dpm_solver_pp" else UniPC(UniPC.Config(order=order))
+    theirs.set_timesteps(steps)
+    levels = [int(t) + 1 for t in theirs.timesteps] + [0]
+    x = start = drawn(0, 1, 1, 4, 4).double()
+    for t, made in zip(theirs.timesteps, walked(ours, levels, start), strict=True):
+        x = theirs.step(bent(x, torch.full((1,), (float(t) + 1) / T).double()), t, x).prev_sample
+        torch.testing.assert_close(made, x.double(), atol=1e-5, rtol=1e-5)
+
+
+@placed
+def test_heun_s_walk_is_diffusers() -> None:
+    theirs: Any = HeunDiscreteScheduler(
+        num_train_timesteps=T, beta_start=1e-4, beta_end=0.02, beta_schedule="linear", timestep_spacing="trailing"
+    )
+    theirs.set_timesteps(8)
+    times = list(dict.fromkeys(float(t) for t in theirs.timesteps))
+    sigmas = list(dict.fromkeys(float(s) for s in theirs.sigmas))
+    levels = [round(t) + 1 for t in times] + [0]
+    ratios = [float(LINEAR.sigma(one) / LINEAR.alpha(one)) for one in torch.tensor(levels).double() / T]
+    assert ratios == pytest.approx(sigmas, rel=1e-4), "their walk is on the grid, so that ours is the same"
+    y = drawn(0, 1, 1, 4, 4).double() * sigmas[0]
+    ours = walked(Heun(Heun.Config()), levels, y * LINEAR.at(levels[0] / T)[0])
+    found = []
+    for t in theirs.timesteps:
+        time = torch.full((1,), (float(t) + 1) / T).double()
+        x = theirs.scale_model_input(y, t)
+        alpha, sigma = LINEAR.at(float(time))
+        y = theirs.step((x - alpha * bent(x, time)) / sigma, t, y).prev_sample
+        found.append(y)
+    for made, place, other in zip(ours, levels[1:], found[1::2] + found[-1:], strict=True):
+        torch.testing.assert_close(made, other.double() * LINEAR.at(place / T)[0], atol=1e-4, rtol=1e-4)
