@@ -27,8 +27,12 @@ class DenoisingNetwork(Kind, ABC, root=True):
         self.config: Any = config
 
     @abstractmethod
-    def network(self, spec: DataSpec, width: float, labels: int = 0, embedding: int | None = None) -> nn.Module:
-        """A module (x_t, time in [0, 1], Condition) -> maps of the shape of x_t; `labels` counts "not told" as one.
+    def network(
+        self, spec: DataSpec, width: float, labels: int = 0, embedding: int | None = None, outputs: int | None = None
+    ) -> nn.Module:
+        """A module (x_t, time in [0, 1], Condition) -> maps of the size of x_t; `labels` counts "not told" as one.
+
+        `outputs` are its channels; left out, those of x_t.
 
         `embedding` is the length of the vector that tells every block the time; left out, the network chooses.
         """
@@ -67,12 +71,14 @@ class Modern(DenoisingNetwork):
         grain: int | None = Field(default=None, ge=1)
         """Channels are rounded to multiples of this; left out, of 8, or of 16 from 32 on."""
 
-    def network(self, spec: DataSpec, width: float, labels: int = 0, embedding: int | None = None) -> nn.Module:
+    def network(
+        self, spec: DataSpec, width: float, labels: int = 0, embedding: int | None = None, outputs: int | None = None
+    ) -> nn.Module:
         """The U-Net and its time embedding."""
         settings, told = self.config, embedding or max(round(4 * width), 8)
         unet = UNet(
             spec.channels + spec.condition,
-            spec.channels,
+            outputs or spec.channels,
             spec.size,
             width,
             settings.multipliers,
@@ -91,8 +97,12 @@ class Published(DenoisingNetwork):
     class Config(Strict):
         kind: Literal["published"] = "published"
 
-    def network(self, spec: DataSpec, width: float, labels: int = 0, embedding: int | None = None) -> nn.Module:
+    def network(
+        self, spec: DataSpec, width: float, labels: int = 0, embedding: int | None = None, outputs: int | None = None
+    ) -> nn.Module:
         """The network of section 4.1.3; its first level has `width` channels."""
+        if outputs not in (None, spec.channels):
+            raise ConfigError("paper 000's network says no variance; set variance = 'fixed', or network = 'unet'")
         if labels:
             raise ConfigError("paper 000's network hears no labels; set labels = false, or network = 'unet'")
         if embedding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -11,8 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from sfumato.config import Strict
-from sfumato.errors import CapabilityError, ShapeError
+from sfumato.errors import ShapeError
 from sfumato.images import Pixels
+from sfumato.maths.assignment import assigned, solver
 from sfumato.maths.patches import count, depth, patches, pyramid
 from sfumato.metrics.base import PairedMetric
 from sfumato.streams import stream
@@ -21,25 +21,13 @@ from sfumato.tasks.base import Observation
 COARSEST = 4  # the coarsest scale is at least this many patches wide
 
 
-def assignment() -> Callable[..., Any]:
-    """SciPy's exact solver of the assignment problem.
-
-    Raises: CapabilityError: SciPy is not installed.
-    """
-    try:
-        from scipy.optimize import linear_sum_assignment
-    except ImportError:
-        raise CapabilityError("patch transport needs SciPy; pip install 'sfumato[textures]'") from None
-    return linear_sum_assignment
-
-
 def transport(made: Float[Tensor, "n d"], true: Float[Tensor, "n d"]) -> float:
     """min over permutations s of 1 / (n d) sum_i |x_i - y_s(i)|^2: W_2^2 between two sets of n vectors, divided by d.
 
     Exact: between two uniform laws on n points an optimal plan is a permutation (Birkhoff). The cost matrix has n^2 float64.
     Squared distances are |x|^2 + |y|^2 - 2 x.y, without rounding where the values are levels or their means over 2 x 2.
 
-    Raises: ShapeError: not two sets of the same size and width, or they are empty. CapabilityError: see `assignment`.
+    Raises: ShapeError: not two sets of the same size and width, or they are empty. CapabilityError: SciPy is not installed.
 
     Example:
         >>> transport(torch.tensor([[0.0], [10.0]]), torch.tensor([[11.0], [1.0]]))
@@ -51,8 +39,7 @@ def transport(made: Float[Tensor, "n d"], true: Float[Tensor, "n d"]) -> float:
         )
     x, y = made.double().cpu(), true.double().cpu()
     cost = (x.square().sum(1)[:, None] + y.square().sum(1)[None] - 2 * x @ y.T).clamp(min=0)
-    rows, columns = assignment()(cost.numpy())
-    return float(cost[torch.from_numpy(rows), torch.from_numpy(columns)].mean()) / x.shape[1]
+    return float(cost[torch.arange(len(x)), assigned(cost)].mean()) / x.shape[1]
 
 
 def places(rows: int, columns: int, limit: int, scale: int) -> Int64[Tensor, " k"]:
@@ -115,7 +102,7 @@ class PatchTransport(PairedMetric):
         }
 
     def prepare(self, device: torch.device) -> None:
-        assignment()
+        solver()
 
     def values(self, made: Pixels, true: Pixels, observation: Observation) -> Float64[Tensor, " B"]:
         """One an image."""

@@ -57,7 +57,7 @@ class DDNM(Restorer):
         n, size = len(observation), observation.operator.size
         label = family.untold(n, rng) if family.labelled else None
         inner = family.denoiser(Condition(label=label))
-        denoiser = corrected(inner if self.sampler.remembers else clamped(inner), observation, self.config.spread)
+        denoiser = corrected(inner if self.sampler.combines else clamped(inner), observation, self.config.spread)
         x_1 = denoiser.schedule.spread * normals(rng, n, family.spec.channels, *size)
         return agree(self.sampler.sample(denoiser, x_1, rng).float().clamp(-1.0, 1.0), observation)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,8 @@ class Ancestral(Sampler):
     more than a sample has, so a walk that leaves steps out always takes beta-tilde. Paper 000 prints sqrt(beta_t) z at every
     step, the last one too; noise added there stays in the picture.
     """
+
+    draws: ClassVar[int] = 1
 
     class Config(Walk):
         kind: Literal["ancestral"] = "ancestral"

@@ -33,8 +33,10 @@ class Walk(Strict):
 class Sampler(Kind, ABC, root=True):
     """A walk from x_1 down to x_0; it knows no network, only a denoiser and its schedule."""
 
-    remembers: ClassVar[bool] = False
-    """Whether a step uses earlier ones: such a solver must not be given clamped answers."""
+    combines: ClassVar[bool] = False
+    """Whether a step is made of several answers, as of earlier steps: such a solver must not be given clamped ones."""
+    draws: ClassVar[int] = 0
+    """How many times a step draws noise, at most."""
 
     def __init__(self, config: Walk):
         self.config: Any = config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ class DDIM(Sampler):
 
     Reference: Song, Meng and Ermon (2021), Denoising diffusion implicit models, equation 12.
     """
+
+    draws: ClassVar[int] = 1
 
     class Config(Walk):
         kind: Literal["ddim"] = "ddim"

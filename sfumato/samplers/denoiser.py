@@ -76,6 +76,17 @@ def projected(denoiser: Denoiser, observation: Agrees) -> Denoiser:
     return _changed(denoiser, observation.project)
 
 
+def watched(denoiser: Denoiser, see: Callable[[float, Images], None]) -> Denoiser:
+    """The same, which shows the time of the first image and the expected clean images at every look."""
+
+    def call(x_t: Images, t: Times) -> Denoised:
+        told = denoiser(x_t, t)
+        see(float(t.flatten()[0]), told.mean)
+        return told
+
+    return From(denoiser.schedule, call)
+
+
 def classifier_free(
     told: Denoiser, untold: Denoiser, scale: float, interval: tuple[float, float] = (0.0, 1.0)
 ) -> Denoiser:

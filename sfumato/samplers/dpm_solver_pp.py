@@ -21,7 +21,7 @@ class DPMSolverPP(Sampler):
     Reference: Lu et al. (2022), DPM-Solver++: Fast solver for guided sampling of diffusion probabilistic models, algorithm 2.
     """
 
-    remembers: ClassVar[bool] = True
+    combines: ClassVar[bool] = True
 
     class Config(Walk):
         kind: Literal["dpm_solver_pp"] = "dpm_solver_pp"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from sfumato.images import Images
 from sfumato.maths.diffusion import ddim, eps_from_x_0
@@ -18,6 +18,8 @@ class Heun(Sampler):
     Along the path x itself is moved, which is exact where images go straight to noise.
     Reference: Karras et al. (2022), Elucidating the design space of diffusion-based generative models, algorithm 1.
     """
+
+    combines: ClassVar[bool] = True
 
     class Config(Walk):
         kind: Literal["heun"] = "heun"

@@ -54,6 +54,12 @@ class Schedule(Kind, ABC, root=True):
         return float(self.alpha(time)), float(self.sigma(time))
 
     @final
+    def time_at(self, ratio: Float64[Tensor, "..."]) -> Float64[Tensor, "..."]:
+        """The times at which sigma / alpha has these values; of a grid the nearest level with noise."""
+        t = torch.from_numpy(time_of(self, ratio.cpu().numpy())).to(ratio.device)
+        return t if self.grid is None else (t * self.grid).round().clamp(min=1) / self.grid
+
+    @final
     def variance(self, t: float, s: float) -> float:
         """The variance of q(x_s | x_t, x_0), s < t: sigma_s^2 (1 - (alpha_t sigma_s / (alpha_s sigma_t))^2) (beta-tilde)."""
         (alpha_t, sigma_t), (alpha_s, sigma_s) = self.at(t), self.at(s)
@@ -224,5 +230,5 @@ class Betas(Grid):
 def time_of(schedule: Schedule, ratio: np.ndarray) -> np.ndarray:
     """The times at which sigma / alpha has these values: the schedule inverted between its places."""
     t = schedule.places()
-    log = (schedule.sigma(t) / schedule.alpha(t)).clamp(min=1e-12).log().numpy()
+    log = (schedule.sigma(t) / schedule.alpha(t)).clamp(min=1e-12, max=1e12).log().numpy()
     return np.interp(np.log(ratio), log, t.numpy())

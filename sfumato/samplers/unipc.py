@@ -26,7 +26,7 @@ class UniPC(Sampler):
     Reference: Zhao, Bai, Rao, Zhou and Lu (2023), UniPC: A unified predictor-corrector framework for fast sampling.
     """
 
-    remembers: ClassVar[bool] = True
+    combines: ClassVar[bool] = True
 
     class Config(Walk):
         kind: Literal["unipc"] = "unipc"

@@ -134,7 +134,7 @@ def test_a_solver_that_remembers_never_sees_the_clamp(forgotten: None) -> None:
     class TwoSteps(Sampler):
         """Adams-Bashforth in x_0: extrapolate from the last two answers."""
 
-        remembers = True
+        combines = True
 
         class Config(Walk):
             kind: Literal["two-steps"] = "two-steps"
@@ -297,7 +297,7 @@ def test_a_solver_of_two_steps_uses_its_past_and_forgets_it_between_walks(forgot
     class Remembering(Sampler):
         """DPM-Solver++(2M): x_0 is extrapolated along log(alpha / sigma) by the last two answers."""
 
-        remembers = True
+        combines = True
 
         class Config(Walk):
             kind: Literal["remembering"] = "remembering"
