@@ -1,4 +1,4 @@
-"""Likelihoods of a diffusion with an exact denoiser, of a normal law: the bound and the flow of probability beside the truth."""
+"""Likelihoods of a diffusion with an exact denoiser, of a normal law: the bound and the flow of probability and the truth."""
 
 from __future__ import annotations
 
