@@ -33,6 +33,15 @@ def configured(root: type[Kind], kind: str | Strict) -> Any:
     return config.model_copy(update=small) if isinstance(kind, str) else config
 
 
+def short(kind: Any) -> Any:
+    """The settings of a restorer that searches or walks, with few steps: many show nothing more."""
+    fields, few = kind.Config.model_fields, {"steps": 6, "turns": 3, "width": 4}
+    settings: dict[str, Any] = {name: n for name, n in few.items() if name in fields}
+    if "sampler" in fields:
+        settings["sampler"] = fields["sampler"].default.model_copy(update={"steps": 6})
+    return kind.Config.model_validate(settings)
+
+
 def pictures(n: int, channels: int, size: Size | int) -> Pixels:
     """Smooth random pictures of middling brightness, so that noise can be added without clipping."""
     rows, columns = (size, size) if isinstance(size, int) else size

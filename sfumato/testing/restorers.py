@@ -87,7 +87,7 @@ def _observations(x: Images) -> list[Observation]:
 
 
 def _family_for(config: Any) -> Family:
-    """The family with the fewest weights that a restorer can use, made small."""
+    """Of the families that a restorer can use the one with the fewest calls, then weights, made small."""
     spec = COLOUR.model_copy(update={"condition": 4 if config.owner.trains_on_tasks else 0})
     found = list[Family]()
     for name in discover(Family):
@@ -95,4 +95,4 @@ def _family_for(config: Any) -> Family:
             with suppress(ConfigError):  # it only generates, or only restores
                 found.append(make_family(configured(Family, name), spec, 0))
     require(bool(found), f"no family is a {config.owner.needs.__name__}, which {config.kind} needs")
-    return min(found, key=lambda family: parameter_count(family.deployed())).eval()
+    return min(found, key=lambda family: (family.calls(), parameter_count(family.deployed()))).eval()
