@@ -85,6 +85,21 @@ class P2(Weighting):
         return times(error, snr / (self.config.k + snr) ** self.config.gamma / gain)
 
 
+class Power(Weighting):
+    """lambda = sigma^power on the squared error of the score, where alpha = 1: w = sigma^(power - 4).
+
+    Reference: Song and Ermon (2019), Generative modeling by estimating gradients of the data distribution, section 4.2.
+    """
+
+    class Config(Strict):
+        kind: Literal["power"] = "power"
+        power: float = Field(default=2.0, ge=0.0, le=8.0)
+        """2: every level counts alike; 0: the score itself, so that the softest level is all that counts."""
+
+    def weighted(self, error: Images, snr: Level, gain: Level) -> Images:
+        return times(error, snr ** (2 - self.config.power / 2) / gain)
+
+
 class Learned(Weighting):
     """error / e^u + u, u(snr) learnt: every level counts by how well it can be done.
 

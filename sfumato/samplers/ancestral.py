@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -22,8 +22,6 @@ class Ancestral(Sampler):
     step, the last one too; noise added there stays in the picture.
     """
 
-    draws: ClassVar[int] = 1
-
     class Config(Walk):
         kind: Literal["ancestral"] = "ancestral"
         steps: int | None = Field(default=None, ge=1)
@@ -32,6 +30,11 @@ class Ancestral(Sampler):
         """beta: the variance of the forward step, where no step is left out; beta_tilde: that of the posterior given x_0."""
         last_noise: bool = False
         """Add noise in the last step too, as paper 000 prints (only `beta` has any there)."""
+
+    @property
+    def draws(self) -> int:
+        """One."""
+        return 1
 
     def step(self, denoiser: Denoiser, x_t: Images, t: float, s: float, rng: Rngs, past: Past) -> Images:
         schedule = denoiser.schedule

@@ -35,8 +35,6 @@ class Sampler(Kind, ABC, root=True):
 
     combines: ClassVar[bool] = False
     """Whether a step is made of several answers, as of earlier steps: such a solver must not be given clamped ones."""
-    draws: ClassVar[int] = 0
-    """How many times a step draws noise, at most."""
 
     def __init__(self, config: Walk):
         self.config: Any = config
@@ -45,6 +43,11 @@ class Sampler(Kind, ABC, root=True):
     @abstractmethod
     def step(self, denoiser: Denoiser, x_t: Images, t: float, s: float, rng: Rngs, past: Past) -> Images:
         """x_s from x_t, s < t; s = 0 is the last step."""
+
+    @property
+    def draws(self) -> int:
+        """How many times a step draws noise, at most."""
+        return 0
 
     def calls_a_step(self, s: float) -> int:
         """How often the step down to s calls the denoiser."""

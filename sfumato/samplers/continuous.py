@@ -1,10 +1,11 @@
-"""Schedules without a grid: the network knows every time between 0 and 1."""
+"""Schedules that are formulas of the time, most of them without a grid: the network knows every time between 0 and 1."""
 
 from __future__ import annotations
 
 import math
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import Field
 
 from sfumato.config import Strict
@@ -68,6 +69,32 @@ class VarianceExploding(Schedule):
     def sigma(self, t: Coefficient) -> Coefficient:
         rate = 2 * math.log(self.config.most / self.config.least)
         return self.config.least * (rate * t.double()).expm1().sqrt()
+
+
+class Geometric(Schedule):
+    """alpha = 1, sigma from `least` at k = 1 to `most` at k = T by equal factors, and 0 at k = 0 (Song and Ermon, 2019)."""
+
+    class Config(Strict):
+        kind: Literal["geometric"] = "geometric"
+        steps: int = Field(default=100, ge=2)
+        """T, the number of levels; Song and Ermon take 10, and later 232 for images of 32 x 32."""
+        least: float = Field(default=0.02, gt=0.0)
+        """sigma of the softest level, on the scale -1 to 1."""
+        most: float = Field(default=20.0, gt=0.0)
+        """sigma of the loudest: about the largest distance between two images (20 for 16 x 16, 50 for 32 x 32)."""
+
+    def __init__(self, config: Strict):
+        super().__init__(config)
+        self.grid = self.config.steps
+
+    def alpha(self, t: Coefficient) -> Coefficient:
+        return t.double().new_ones(t.shape)
+
+    def sigma(self, t: Coefficient) -> Coefficient:
+        c = self.config
+        k = t.double() * c.steps
+        levels = c.least * (c.most / c.least) ** ((k - 1) / (c.steps - 1))
+        return torch.where(k < 1, k * c.least, levels)  # between none and the first level evenly
 
 
 class VariancePreserving(Schedule):

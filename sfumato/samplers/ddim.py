@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -20,12 +20,15 @@ class DDIM(Sampler):
     Reference: Song, Meng and Ermon (2021), Denoising diffusion implicit models, equation 12.
     """
 
-    draws: ClassVar[int] = 1
-
     class Config(Walk):
         kind: Literal["ddim"] = "ddim"
         eta: float = Field(default=0.0, ge=0.0, le=1.0)
         """0: deterministic; 1: as noisy as ancestral sampling."""
+
+    @property
+    def draws(self) -> int:
+        """One where eta is over 0."""
+        return int(self.config.eta > 0)
 
     def step(self, denoiser: Denoiser, x_t: Images, t: float, s: float, rng: Rngs, past: Past) -> Images:
         schedule, eta = denoiser.schedule, self.config.eta

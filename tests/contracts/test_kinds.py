@@ -111,9 +111,13 @@ def test_task_settings(values: dict[str, Any]) -> None:
     check_task(parse(Task, values))
 
 
-def few(kind: str) -> dict[str, int]:
-    """Settings of a family that is less deep, and no less of it."""
-    return {name: n for name, n in FEW.items() if name in type(parse(Family, kind)).model_fields}
+def few(kind: str) -> dict[str, Any]:
+    """Settings of a family that is less deep and walks few steps, and no less of it."""
+    config: Any = parse(Family, kind)
+    settings: dict[str, Any] = {name: n for name, n in FEW.items() if name in type(config).model_fields}
+    if hasattr(config, "sampler"):
+        settings["sampler"] = config.sampler.model_copy(update={"steps": 6})
+    return settings
 
 
 @pytest.mark.parametrize("kind", ours(Family))

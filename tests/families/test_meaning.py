@@ -16,7 +16,7 @@ from sfumato.families.base import Batch, Family
 from sfumato.families.ddpm import DDPM
 from sfumato.families.regression import Regression
 from sfumato.families.wgan import WGAN
-from sfumato.kinds import discover, kinds_of
+from sfumato.kinds import discover, kinds_of, parse
 from sfumato.networks.condition import Condition
 from sfumato.networks.layers import Attention
 from sfumato.restorers.base import Restorer
@@ -219,13 +219,16 @@ def test_a_noisy_observation_gives_nothing_away() -> None:
     assert torch.equal(exact.project(x * 0), exact.y)
 
 
-def test_a_ddpm_learns_a_law_of_two_points() -> None:
+@pytest.mark.parametrize("kind", ["ddpm", "edm", "flow_matching", "ncsn"])
+def test_a_diffusion_learns_a_law_of_two_points(kind: str) -> None:
     """Black and white images in the ratio 3 to 1, told by labels or not."""
     images = torch.zeros(64, 1, 4, 4, dtype=torch.uint8)
     images[::4] = 255
     labels = (torch.arange(64) % 4 == 0).long()
     spec = DataSpec(channels=1, size=4, classes=2)
-    family = make_family(DDPM.Config(width=8, labels=True, optimizer={"lr": 3e-3}), spec, 0)
+    settings = {"width": 8, "labels": True, "label_dropout": 0.4, "optimizer": {"kind": "adamw", "lr": 3e-3}}
+    config = parse(Family, {"kind": kind, **settings})
+    family = make_family(config, spec, 0)
     Trainer(family, Generation(Generation.Config()), Budget(images=20_000, batch=64), seed=0).run(Split(images, labels))
     bright = [(family.sample(64, label=label, rng=stream(0, "s")).mean(dim=(1, 2, 3)) > 0) for label in (0, 1, None)]
     shares = [float(part.float().mean()) for part in bright]
