@@ -232,4 +232,4 @@ def test_a_diffusion_learns_a_law_of_two_points(kind: str) -> None:
     Trainer(family, Generation(Generation.Config()), Budget(images=20_000, batch=64), seed=0).run(Split(images, labels))
     bright = [(family.sample(64, label=label, rng=stream(0, "s")).mean(dim=(1, 2, 3)) > 0) for label in (0, 1, None)]
     shares = [float(part.float().mean()) for part in bright]
-    assert shares[0] < 0.05 and shares[1] > 0.95 and 0.1 < shares[2] < 0.45, shares
+    assert shares[0] < 0.05 and shares[1] > 0.9 and 0.1 < shares[2] < 0.45, shares
