@@ -4,8 +4,8 @@
     python -m benchmarks.why_diffusion runs/why-diffusion          goes on where it was stopped; then the table and the picture
 
 The trainings have 20,000 images, the study's data and widths, and seeds that it has not; families take turns, so that what
-else the machine does is the same for all. One has collapsed if the variance of its pixels, over 1,000 draws, is under a
-quarter of that of the test images, and diverged if a loss or a pixel is not finite.
+else the machine does is the same for all. One is lost if a loss or a pixel is not finite, if the variance of its pixels,
+over 1,000 draws, is under a tenth of that of the test images, or if its Frechet distance is over twice the family's median.
 
 A family has four stars, less one for each of the others that is ahead of it:
 quality     better in Frechet distance in the study, beyond chance (its own test, all pairs, Holm)
@@ -53,7 +53,7 @@ from sfumato.training.ledger import peak_bytes
 from sfumato.training.run import make_family
 from sfumato.training.trainer import Trainer
 
-TRAININGS, IMAGES, DRAWS, LEAST = 16, 20_000, 1_000, 0.25
+TRAININGS, IMAGES, DRAWS, LEAST, FAR = 16, 20_000, 1_000, 0.1, 2.0
 FIRST = 1_000  # the first seed
 FD = "FD-lite0-b4"
 PAPER = {"GAN": (2, 4, 1), "VAE": (1, 4, 4), "Flow": (1, 1, 2), "DDPM": (4, 1, 4)}
@@ -74,12 +74,11 @@ def short(method: Method, study: Study, data: Dataset, seed: int) -> dict[str, A
             rngs = [stream(seed, "sample", i) for i in range(first, first + 250)]
             made.append(to_uint8(family.sample(250, rng=rngs)))
     except DivergedError as error:
-        return {"lost": f"diverged: {error}", "fd": None}
+        return {"diverged": str(error), "fd": None}
     milliseconds = 1000 * (time.perf_counter() - start) / DRAWS
     pixels = torch.cat(made)
     share = spread(pixels) / spread(data.test.images)
     return {
-        "lost": f"collapsed: {share:.2f} of the variance" if share < LEAST else "",
         "share": share,
         "fd": distance(pixels, data.test),
         "seconds": trainer.ledger.seconds,
@@ -146,6 +145,15 @@ def measured(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def lost(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a training diverged, drew one image again and again, or is far worse than the family's others."""
+    if row["fd"] is None:
+        return True
+    return bool(
+        row["share"] < LEAST or row["fd"] > FAR * median(other["fd"] for other in rows if other["fd"] is not None)
+    )
+
+
 def stars(ahead: Mapping[str, Sequence[str]]) -> dict[str, int]:
     """Four, less one for each that is ahead."""
     return {name: 4 - len(others) for name, others in ahead.items()}
@@ -155,9 +163,9 @@ def steadier(rows: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, list[str
     """For each family those that are ahead of it in stability."""
     names, p, found = list(combinations(rows, 2)), list[float](), list[tuple[str, str]]()
     for a, b in names:
-        lost = [sum(bool(row["lost"]) for row in rows[name]) for name in (a, b)]
-        p.append(fisher_exact([[n, len(rows[name]) - n] for n, name in zip(lost, (a, b), strict=True)])[1])
-        found.append((a, b) if lost[0] < lost[1] else (b, a))
+        gone = [sum(lost(row, rows[name]) for row in rows[name]) for name in (a, b)]
+        p.append(fisher_exact([[n, len(rows[name]) - n] for n, name in zip(gone, (a, b), strict=True)])[1])
+        found.append((a, b) if gone[0] < gone[1] else (b, a))
         logs = [[math.log(row["fd"]) for row in rows[name] if row["fd"] is not None] for name in (a, b)]
         p.append(levene(*logs, center="median")[1] if min(map(len, logs)) > 2 else 1.0)
         found.append((a, b) if np.std(logs[0]) < np.std(logs[1]) else (b, a))
@@ -189,8 +197,8 @@ def main(folder: Path) -> None:
     table = []
     for name, rows in short_rows.items():
         whole = summarise(figures[name])
-        lost = sum(bool(row["lost"]) for row in rows)
-        low, high = wilson(lost / len(rows), len(rows))
+        gone = sum(lost(row, rows) for row in rows)
+        low, high = wilson(gone / len(rows), len(rows))
         fds = [row["fd"] for row in rows if row["fd"] is not None]
         table.append(
             {
@@ -202,9 +210,10 @@ def main(folder: Path) -> None:
                 "seconds of 20,000 images": f"{costs[name][0]:.1f}",
                 "MiB of training": f"{costs[name][1]:.0f}",
                 "ms a sample": f"{costs[name][2]:.2f}",
-                "lost of 16": lost,
+                "lost of 16": gone,
                 "lost low": f"{low:.3f}",
                 "lost high": f"{high:.3f}",
+                "share of the variance": f"{np.mean([row['share'] for row in rows if row['fd'] is not None]):.2f}",
                 "fd at 20,000 images": f"{np.mean(fds):.1f}",
                 "sd of 16": f"{np.std(fds, ddof=1):.1f}",
                 **{column: given[i][name] for i, column in enumerate(COLUMNS)},
