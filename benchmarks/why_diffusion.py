@@ -38,7 +38,7 @@ from sfumato.data.base import Dataset, Split
 from sfumato.errors import DivergedError
 from sfumato.features.lite0 import Lite0
 from sfumato.files import write_atomic
-from sfumato.images import to_uint8
+from sfumato.images import grid, read_picture, to_uint8, write_picture
 from sfumato.kinds import build
 from sfumato.maths.gaussians import frechet_distance
 from sfumato.maths.student import holm
@@ -227,6 +227,7 @@ def main(folder: Path) -> None:
     for row in table:
         print(row)
     draw(table)
+    sheet(folder, Study.model_validate_json((folder / "study.json").read_text()))
 
 
 def draw(table: Sequence[dict[str, Any]]) -> None:
@@ -250,6 +251,16 @@ def draw(table: Sequence[dict[str, Any]]) -> None:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.savefig(DOCS / "images" / "why-diffusion-stars.svg")
+
+
+def sheet(folder: Path, study: Study) -> None:
+    """The first draws of each method, a row each, and true images above."""
+    rows = []
+    for name in ["true", *(f"{method.slug}--generation--{study.seeds[0]}" for method in study.methods)]:
+        column = read_picture(folder / "pictures" / f"{name}.png")
+        side = column.shape[2]
+        rows.append(torch.stack([column[:, top : top + side] for top in range(0, column.shape[1], side + 2)]))
+    write_picture(grid(torch.cat(rows), columns=len(rows[0]), scale=4), DOCS / "images" / "why-diffusion.png")
 
 
 if __name__ == "__main__":

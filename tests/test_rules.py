@@ -36,6 +36,7 @@ LAYERS = [  # a module may import from its own layer and from those above it in 
         "commands",
         "latents",
         "anomaly",
+        "exact",
         "removal",
         "textures",
         "texture_commands",

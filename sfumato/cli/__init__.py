@@ -53,6 +53,7 @@ for command in (
     measures.explain,
     measures.stats,
     measures.anomaly,
+    measures.exact,
     studies.study,
     studies.report,
     studies.kinds,

@@ -128,3 +128,30 @@ def anomaly(
     from sfumato.anomaly import anomaly as rate
 
     rate(run, images, by, odd, n, json_out, device)
+
+
+def exact(
+    data: Annotated[
+        str, typer.Argument(help="A source, as for `train --data`: the images that the law is like.")
+    ] = "digits",
+    schedule: Annotated[str, typer.Option(help="How noise rises: cosine, linear, rectified, edm, vp ...")] = "cosine",
+    sampler: Annotated[str, typer.Option(help="Names, by commas; all when left out (`sfumato kinds sampler`).")] = "",
+    steps: Annotated[str, typer.Option(help="Numbers of steps, by commas.")] = "5,10,25,50,100",
+    clamped: Annotated[
+        bool,
+        typer.Option(
+            "--clamped", help="Also with clean images clamped to [-1, 1], by draws: such a walk is not linear."
+        ),
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for exact.json and the page.")] = Path("runs/exact"),
+    settings: Set = None,
+) -> None:
+    """Judge samplers where the answer is known: the exact denoiser of normal images, and how far each walk ends from them.
+
+    Example: sfumato exact photos --set data.size=16 --steps 10,25 --sampler ddim,heun
+    """
+    from sfumato.exact import exact as judge
+    from sfumato.training.run import read_run
+
+    run = read_run(None, "gaussian", data, ["generation"], None, 0, settings or [], None)
+    judge(run.data, schedule, sampler, steps, clamped, out)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from sfumato.images import Images
+from sfumato.kinds import choice
 from sfumato.maths.diffusion import ddim, eps_from_x_0
 from sfumato.samplers.base import Past, Sampler, Walk, full
 from sfumato.samplers.denoiser import Denoiser
+from sfumato.samplers.spacings import Karras, Spacing
 from sfumato.streams import Rngs
 
 
@@ -23,8 +25,11 @@ class Heun(Sampler):
 
     class Config(Walk):
         kind: Literal["heun"] = "heun"
-        along: Literal["ratio", "path"] = "ratio"
-        """ratio: x / alpha against sigma / alpha, as EDM has it; path: x against alpha and sigma, for straight paths."""
+        spacing: Annotated[Any, choice(Spacing, "karras")] = Karras.Config()
+        """Where the steps lie; along the ratio they must not be wide where it is large."""
+        along: Literal["path", "ratio"] = "path"
+        """path: x against alpha and sigma; ratio: x / alpha against sigma / alpha. With alpha = 1, as EDM has it, both are one;
+        where alpha ends near 0 the first steps along the ratio are far too wide (`sfumato exact` shows it)."""
 
     def step(self, denoiser: Denoiser, x_t: Images, t: float, s: float, rng: Rngs, past: Past) -> Images:
         at_t, at_s = denoiser.schedule.at(t), denoiser.schedule.at(s)

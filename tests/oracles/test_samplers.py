@@ -263,7 +263,7 @@ def test_heun_s_walk_is_diffusers() -> None:
     ratios = [float(LINEAR.sigma(one) / LINEAR.alpha(one)) for one in torch.tensor(levels).double() / T]
     assert ratios == pytest.approx(sigmas, rel=1e-4), "their walk is on the grid, so that ours is the same"
     y = drawn(0, 1, 1, 4, 4).double() * sigmas[0]
-    ours = walked(Heun(Heun.Config()), levels, y * LINEAR.at(levels[0] / T)[0])
+    ours = walked(Heun(Heun.Config(along="ratio")), levels, y * LINEAR.at(levels[0] / T)[0])
     found = []
     for t in theirs.timesteps:
         time = torch.full((1,), (float(t) + 1) / T).double()
