@@ -85,3 +85,38 @@ def test_errors_fall_by_the_order_of_the_method(name: str) -> None:
         found.append(end.distance(smooth.at(noise, times[-1])))
     order = math.log2(found[1] / found[2])
     assert order == pytest.approx(ORDERS[name], abs=0.35), found
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"kind": "langevin", "turns": 400, "share": 0.02}, {"kind": "predictor_corrector", "turns": 400, "snr": 0.1}],
+    ids=lambda settings: settings["kind"],
+)
+def test_many_turns_at_a_level_end_in_the_law_of_noisy_images(settings: dict[str, Any]) -> None:
+    noise, walk = schedule("geometric", steps=10, most=5.0), sampler(**settings)
+    wrong = Law(LAW.mean + 3.0, 4 * LAW.variance + 9.0)
+    t, s = (0.5, 0.4) if settings["kind"] == "langevin" else (0.6, 0.5)
+    *_, made = walked(walk, denoiser_of(LAW, noise), [t, s], wrong)
+    right = LAW.at(noise, 0.5)  # alpha is 1, so that a level is left as it is
+    np.testing.assert_allclose(made.mean.numpy(), right.mean.numpy(), atol=0.05)
+    np.testing.assert_allclose(made.variance.numpy(), right.variance.numpy(), rtol=0.03)
+
+
+def test_noisy_images_have_their_law() -> None:
+    noise = schedule("vp")
+    alpha, sigma = noise.at(0.3)
+    x = LAW.mean + LAW.variance.sqrt() * torch.randn(50_000, 4, generator=stream(0, "x")).double()
+    x_t = alpha * x + sigma * torch.randn(50_000, 4, generator=stream(0, "eps")).double()
+    told = LAW.at(noise, 0.3)
+    np.testing.assert_allclose(x_t.mean(0).numpy(), told.mean.numpy(), atol=0.02)
+    np.testing.assert_allclose(x_t.var(0).numpy(), told.variance.numpy(), rtol=0.03)
+
+
+def test_heun_is_of_second_order_along_a_path_too() -> None:
+    smooth, noise = Law(torch.zeros(2).double(), torch.tensor([0.6, 0.2]).double()), schedule("rectified")
+    found = []
+    for n in (20, 40, 80):
+        times = [1 - 0.9 * k / n for k in range(n + 1)]
+        *_, end = walked(sampler(kind="heun"), denoiser_of(smooth, noise), times, smooth.at(noise, 1.0))
+        found.append(end.distance(smooth.at(noise, times[-1])))
+    assert math.log2(found[1] / found[2]) == pytest.approx(2, abs=0.2), found
