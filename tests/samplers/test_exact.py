@@ -89,17 +89,17 @@ def test_errors_fall_by_the_order_of_the_method(name: str) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"kind": "langevin", "turns": 400, "share": 0.02}, {"kind": "predictor_corrector", "turns": 400, "snr": 0.1}],
+    [{"kind": "langevin", "turns": 400, "share": 0.02}, {"kind": "predictor_corrector", "turns": 100, "snr": 0.16}],
     ids=lambda settings: settings["kind"],
 )
 def test_many_turns_at_a_level_end_in_the_law_of_noisy_images(settings: dict[str, Any]) -> None:
     noise, walk = schedule("geometric", steps=10, most=5.0), sampler(**settings)
     wrong = Law(LAW.mean + 3.0, 4 * LAW.variance + 9.0)
-    t, s = (0.5, 0.4) if settings["kind"] == "langevin" else (0.6, 0.5)
+    t, s = (0.9, 0.8) if settings["kind"] == "langevin" else (1.0, 0.9)
     *_, made = walked(walk, denoiser_of(LAW, noise), [t, s], wrong)
-    right = LAW.at(noise, 0.5)  # alpha is 1, so that a level is left as it is
+    right = LAW.at(noise, 0.9)  # alpha is 1, so that a level is left as it is
     np.testing.assert_allclose(made.mean.numpy(), right.mean.numpy(), atol=0.05)
-    np.testing.assert_allclose(made.variance.numpy(), right.variance.numpy(), rtol=0.03)
+    np.testing.assert_allclose(made.variance.numpy(), right.variance.numpy(), rtol=0.04)
 
 
 def test_noisy_images_have_their_law() -> None:
