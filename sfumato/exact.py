@@ -63,6 +63,7 @@ class Exact:
     size: str
     law: str
     schedule: str
+    spacing: str
     numbers: int
     seconds: float
     rows: list[Row]
@@ -135,10 +136,12 @@ def drawn(
     return apart(made, first), apart(second, first)
 
 
-def exact(source: Strict, schedule: str, samplers: str, steps: str, clamp: bool, out: Path, seed: int = 0) -> Exact:
+def exact(
+    source: Strict, schedule: str, samplers: str, steps: str, spacing: str, clamp: bool, out: Path, seed: int = 0
+) -> Exact:
     """Judge samplers on normal images like a data set's, print a table, and write exact.json and a page.
 
-    `samplers` and `steps` are lists by commas; of no samplers all are taken.
+    `samplers` and `steps` are lists by commas; of no samplers all are taken, and without a spacing each has its own.
 
     Raises: ConfigError: no such schedule or sampler, or steps that are no numbers.
     """
@@ -148,8 +151,9 @@ def exact(source: Strict, schedule: str, samplers: str, steps: str, clamp: bool,
         counts = sorted({int(n) for n in steps.split(",")})
     except ValueError:
         raise ConfigError(f"--steps {shortened(steps)}: whole numbers by commas are needed, as in 5,10,25") from None
+    placed = {"spacing": spacing} if spacing else {}
     walks: list[tuple[str, int, Sampler]] = [
-        (name, n, build(parse(Sampler, {"kind": name, "steps": n}))) for name in names for n in counts
+        (name, n, build(parse(Sampler, {"kind": name, "steps": n} | placed))) for name in names for n in counts
     ]
     noise: Schedule = build(parse(Schedule, schedule))
     data = build(source).load()
@@ -171,6 +175,7 @@ def exact(source: Strict, schedule: str, samplers: str, steps: str, clamp: bool,
         size=" x ".join(map(str, (data.spec.channels, *data.size))),
         law=words,
         schedule=schedule,
+        spacing=spacing or "each sampler's own",
         numbers=len(law.mean),
         seconds=time.perf_counter() - begun,
         rows=rows,

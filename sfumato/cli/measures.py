@@ -137,6 +137,9 @@ def exact(
     schedule: Annotated[str, typer.Option(help="How noise rises: cosine, linear, rectified, edm, vp ...")] = "cosine",
     sampler: Annotated[str, typer.Option(help="Names, by commas; all when left out (`sfumato kinds sampler`).")] = "",
     steps: Annotated[str, typer.Option(help="Numbers of steps, by commas.")] = "5,10,25,50,100",
+    spacing: Annotated[
+        str, typer.Option(help="Where steps lie: even, quadratic, karras; each sampler's own when left out.")
+    ] = "",
     clamped: Annotated[
         bool,
         typer.Option(
@@ -154,4 +157,4 @@ def exact(
     from sfumato.training.run import read_run
 
     run = read_run(None, "gaussian", data, ["generation"], None, 0, settings or [], None)
-    judge(run.data, schedule, sampler, steps, clamped, out)
+    judge(run.data, schedule, sampler, steps, spacing, clamped, out)
