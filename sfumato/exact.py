@@ -28,6 +28,7 @@ from sfumato.samplers.base import Sampler
 from sfumato.samplers.denoiser import Denoised, From
 from sfumato.samplers.exact import Law, denoiser_of, errors
 from sfumato.samplers.schedules import Schedule
+from sfumato.samplers.spacings import Spacing
 from sfumato.streams import stream
 from sfumato.training.loader import Loader
 from sfumato.training.run import make_family
@@ -151,7 +152,7 @@ def exact(
         counts = sorted({int(n) for n in steps.split(",")})
     except ValueError:
         raise ConfigError(f"--steps {shortened(steps)}: whole numbers by commas are needed, as in 5,10,25") from None
-    placed = {"spacing": spacing} if spacing else {}
+    placed = {"spacing": parse(Spacing, spacing)} if spacing else {}
     walks: list[tuple[str, int, Sampler]] = [
         (name, n, build(parse(Sampler, {"kind": name, "steps": n} | placed))) for name in names for n in counts
     ]
