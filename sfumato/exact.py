@@ -151,7 +151,9 @@ def exact(
     try:
         counts = sorted({int(n) for n in steps.split(",")})
     except ValueError:
-        raise ConfigError(f"--steps {shortened(steps)}: whole numbers by commas are needed, as in 5,10,25") from None
+        counts = [0]
+    if counts[0] < 1:
+        raise ConfigError(f"--steps {shortened(steps)}: whole numbers from 1 on, by commas, are needed, as in 5,10,25")
     placed = {"spacing": parse(Spacing, spacing)} if spacing else {}
     walks: list[tuple[str, int, Sampler]] = [
         (name, n, build(parse(Sampler, {"kind": name, "steps": n} | placed))) for name in names for n in counts

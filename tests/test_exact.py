@@ -38,6 +38,7 @@ def test_bad_wishes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--steps", "5,many"], "whole numbers"),
         (["--sampler", "dpm"], "unknown sampler kind"),
         (["--schedule", "cosin"], "unknown schedule kind"),
+        (["--steps", "0"], "whole numbers from 1 on"),
         (["--spacing", "odd"], "unknown spacing kind"),
     ):
         assert call("exact", "digits", "--out", tmp_path, *wish) == 2
