@@ -23,6 +23,9 @@ from tests.cases import call
 TINY = ["--data", "digits", "--set", "data.test=16", "--images", 6000, "--set", "budget.batch=16"]
 
 
+pytestmark = pytest.mark.xdist_group("latents")  # one process trains for all
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("runs")
@@ -30,7 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("vae", []),
         ("gan", []),
         ("vq_vae", ["--set", "family.codes=8"]),
-        ("differnet", []),
+        ("differnet", ["--images", 500]),  # each image is seen through two networks
         ("nice", []),
     ):
         assert call("train", family, *TINY, "--set", "family.width=4", *more, "--out", place / family) == 0

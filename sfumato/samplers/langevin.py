@@ -74,7 +74,7 @@ def best_share(ratio: float, turns: int) -> float:
 
     Example:
         >>> round(best_share(1.1, 5), 3)
-        0.161
+        0.127
     """
     a = np.linspace(1e-4, 0.999, 2000)
     v = np.full_like(a, ratio**2)
