@@ -19,7 +19,7 @@ SOFTEST, LOUDEST = LEVEL / 16, 1e3  # sigma / alpha of the first and last of a t
 LEAST = 1e-3  # of the noise's variance: a smaller error of a denoiser is not believed
 
 
-def bound(schedule: Schedule, denoiser: Denoiser, x: Images, rng: Rngs) -> dict[str, Float64[Tensor, " B"]]:
+def bound(denoiser: Denoiser, x: Images, rng: Rngs) -> dict[str, Float64[Tensor, " B"]]:
     """-log p(x) <= L_T + sum of L_(t-1) + L_0 in nats, for the walk that the denoiser means.
 
     L_T = KL(q(x_1 | x_0) | N(0, spread^2)); L_(t-1) = KL(q(x_s | x_t, x_0) | p(x_s | x_t)), at one random step of each part of
@@ -27,7 +27,7 @@ def bound(schedule: Schedule, denoiser: Denoiser, x: Images, rng: Rngs) -> dict[
     variance of what is `believed`, or the variance that the network has learnt. Without a grid it is taken in 1,000 steps.
     Reference: Ho, Jain and Abbeel (2020), equation 5; Bao et al. (2022), Analytic-DPM, for the variance of a step.
     """
-    d = x[0].numel()
+    schedule, d = denoiser.schedule, x[0].numel()
     a, s = schedule.at(1.0)
     prior = schedule.spread**2
     last = 0.5 * (a**2 * x.square().flatten(1).sum(1).double() + d * (s**2 - prior)) / prior
@@ -49,11 +49,7 @@ def bound(schedule: Schedule, denoiser: Denoiser, x: Images, rng: Rngs) -> dict[
         u = uniforms(rng, len(x)).double()
         k = low + 1 + (u * (high - low)).floor().clamp(max=high - low - 1).long()
         t, before = times[k], times[k - 1]
-        (alpha, sigma), (alpha_s, sigma_s) = (
-            (schedule.alpha(time).view(-1, 1, 1, 1), schedule.sigma(time).view(-1, 1, 1, 1)) for time in (t, before)
-        )
-        beta = sigma**2 - (alpha / alpha_s * sigma_s) ** 2
-        own, factor = sigma_s**2 * beta / sigma**2, alpha_s * beta / sigma**2  # beta-tilde, and x_0's part in the mean
+        _, own, factor = (part.view(-1, 1, 1, 1) for part in schedule.step(t, before))
         error, variance, learnt = looked(t)
         wide = own + factor**2 * variance if learnt is None else learnt
         each = 0.5 * (wide.log() - own.log() + (own + factor**2 * error) / wide - 1)

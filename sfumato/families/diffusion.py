@@ -140,7 +140,7 @@ class Diffusion(Family, Denoises, Likelihood, abstract=True):
         terms = {"denoising": weighted_mean(error, batch.observation.weight)}
         if said is not None:
             mean = self.prediction.x_0(output.detach(), x_t, alpha, sigma)
-            apart = hybrid(self.schedule, t, x_0, x_t, mean, said)
+            apart = hybrid(self.schedule, t, x_0, mean, said)
             terms["variance"] = weighted_mean(apart, batch.observation.weight)
         return terms
 
@@ -232,7 +232,7 @@ class Diffusion(Family, Denoises, Likelihood, abstract=True):
         """The bound, or an unbiased estimate of the density of the flow of probability, in nats."""
         if self.config.likelihood == "ode":
             return ode_log_prob(self.denoiser(condition), x, rng)
-        return -sum(bound(self.schedule, self.denoiser(condition), x, rng).values(), torch.zeros(()))
+        return -sum(bound(self.denoiser(condition), x, rng).values(), torch.zeros(()))
 
 
 def shown(coefficient: Tensor, like: Images) -> Tensor:

@@ -16,12 +16,9 @@ def ends(schedule: Schedule, t: Times) -> tuple[Tensor, Tensor]:
     """Log beta and log beta-tilde of the step that ends at t; beta-tilde of the first, which is 0, is that of the second."""
     assert schedule.grid is not None
     k = (t * schedule.grid).round()
-    before = (k - 1) / schedule.grid
-    beta = schedule.sigma(t) ** 2 - (schedule.alpha(t) / schedule.alpha(before) * schedule.sigma(before)) ** 2
+    beta = schedule.step(t, (k - 1) / schedule.grid)[0]
     later = k.clamp(min=2)
-    now, then = later / schedule.grid, (later - 1) / schedule.grid
-    ratio = schedule.alpha(now) / schedule.alpha(then)
-    tilde = schedule.sigma(then) ** 2 * (1 - (ratio * schedule.sigma(then) / schedule.sigma(now)) ** 2)
+    tilde = schedule.step(later / schedule.grid, (later - 1) / schedule.grid)[1]
     return beta.log().view(-1, 1, 1, 1), tilde.log().view(-1, 1, 1, 1)
 
 
@@ -32,19 +29,14 @@ def step_variance(schedule: Schedule, t: Times, said: Images) -> Images:
     return (v * high.to(said.dtype) + (1 - v) * low.to(said.dtype)).exp()
 
 
-def hybrid(schedule: Schedule, t: Times, x_0: Images, x_t: Images, mean: Images, said: Images) -> Images:
+def hybrid(schedule: Schedule, t: Times, x_0: Images, mean: Images, said: Images) -> Images:
     """SHARE T times the bound's term at t, in nats of each number; no slope reaches the mean.
 
     KL(q(x_s | x_t, x_0) | N(., variance)), and for the first step -log N(x_0; ., variance).
     """
     assert schedule.grid is not None
     k = (t * schedule.grid).round()
-    before = (k - 1) / schedule.grid
-    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-    a, s = schedule.alpha(before), schedule.sigma(before)
-    factor = (
-        (a * (sigma**2 - (alpha / a * s) ** 2) / sigma**2).view(-1, 1, 1, 1).to(x_0.dtype)
-    )  # of x_0 in the posterior's mean
+    factor = schedule.step(t, (k - 1) / schedule.grid)[2].view(-1, 1, 1, 1).to(x_0.dtype)
     apart = (factor * (x_0 - mean)).square()
     high, low = (end.to(x_0.dtype) for end in ends(schedule, t))
     v = (said + 1) / 2

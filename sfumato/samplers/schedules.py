@@ -66,6 +66,13 @@ class Schedule(Kind, ABC, root=True):
         return sigma_s**2 * (1.0 - (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2)
 
     @final
+    def step(self, t: Coefficient, s: Coefficient) -> tuple[Coefficient, Coefficient, Coefficient]:
+        """Of times s < t: beta, the step's variance; beta-tilde, that of q(x_s | x_t, x_0); and x_0's factor in its mean."""
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = ((self.alpha(time), self.sigma(time)) for time in (t, s))
+        beta = sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2
+        return beta, sigma_s**2 * beta / sigma_t**2, alpha_s * beta / sigma_t**2
+
+    @final
     def noise(self, x_s: Tensor, s: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         """x_t from x_s for s < t: alpha_t / alpha_s x_s + sqrt(sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2) eps."""
         ratio = self.alpha(t) / self.alpha(s)

@@ -121,3 +121,11 @@ def test_the_flow_s_likelihood_can_be_asked_for() -> None:
     x = torch.zeros(2, 1, 4, 4)
     bound, ode = (family(likelihood=way).log_prob(x, NOTHING, stream(0, "p")) for way in ("bound", "ode"))
     assert bool(ode.isfinite().all()) and not torch.allclose(bound.double(), ode.double())
+
+
+def test_the_bound_is_of_the_walk_that_draws() -> None:
+    """On another schedule the images are noised by that one, so that what the network sees has variance 1 at every look."""
+    made = family(schedule={"kind": "cosine", "steps": 50}, walked={"kind": "geometric", "steps": 50})
+    made.network = heard = Hears()
+    made.log_prob(torch.randn(500, 1, 4, 4, generator=stream(0, "x")), NOTHING, stream(0, "b"))
+    assert [float(x.std()) for x in heard.seen] == pytest.approx([1.0] * len(heard.seen), abs=0.06)

@@ -86,7 +86,7 @@ def test_the_bound_is_one_and_has_the_terms_that_it_should(name: str) -> None:
         alpha, sigma = (part.view(-1, 1, 1, 1) for part in (schedule.alpha(t), schedule.sigma(t)))
         return Denoised(alpha * sd**2 / ((alpha * sd) ** 2 + sigma**2) * x)
 
-    terms = bound(schedule, From(schedule, call), x, stream(0, "bound"))
+    terms = bound(From(schedule, call), x, stream(0, "bound"))
     nats = 0.5 * float(x.square().mean()) / sd**2 + 0.5 * math.log(2 * math.pi * sd**2)
     upper = float(sum(terms.values()).mean()) / 256
     assert nats - 0.01 < upper < nats + 0.03
@@ -107,7 +107,7 @@ def test_a_denoiser_that_is_worse_than_its_input_is_not_believed() -> None:
         alpha, sigma = (part.view(-1, 1, 1, 1) for part in (schedule.alpha(t), schedule.sigma(t)))
         return Denoised(alpha * sd**2 / ((alpha * sd) ** 2 + sigma**2) * x + wrong)
 
-    upper = float(sum(bound(schedule, From(schedule, call), x, stream(0, "bound")).values()).mean()) / 256
+    upper = float(sum(bound(From(schedule, call), x, stream(0, "bound")).values()).mean()) / 256
     entropy = 0.5 * math.log(2 * math.pi * math.e * sd**2)
     assert entropy < upper < entropy + 1.2, "believed, it would cost hundreds of nats a pixel"
 
@@ -127,7 +127,7 @@ def test_what_is_believed_has_the_error_that_it_is_said_to_have(error: float, no
 def test_a_learnt_variance_is_a_step_s_own() -> None:
     schedule: Schedule = build(parse(Schedule, {"kind": "cosine", "steps": 30}))
     x = images(6000)
-    terms = bound(schedule, exact(schedule, learnt=True), x, stream(0, "bound"))
+    terms = bound(exact(schedule, learnt=True), x, stream(0, "bound"))
     gap = float(sum(terms.values()).mean()) + float(truth(x).mean())
     assert -0.05 < gap < 0.3, "as much as 30 steps lose in four unequal pixels"
 
@@ -152,7 +152,7 @@ def test_the_hybrid_is_least_at_the_true_variance() -> None:
     x_0 = off * torch.randn(20_000, 1, 1, 1, generator=stream(0, "x")).double()
     said = torch.zeros(1, 1, 1, 1, dtype=torch.float64, requires_grad=True)
     for _ in range(400):
-        loss = hybrid(schedule, t, x_0, x_0, torch.zeros_like(x_0), said.expand_as(x_0)).mean()
+        loss = hybrid(schedule, t, x_0, torch.zeros_like(x_0), said.expand_as(x_0)).mean()
         (slope,) = torch.autograd.grad(loss, said)
         said = (said - 40 * slope).detach().requires_grad_()
     (a_t, s_t), (a_s, s_s) = schedule.at(0.5), schedule.at(0.45)
@@ -170,4 +170,4 @@ def test_what_is_left_at_the_end_is_counted() -> None:
     one = torch.distributions.Normal(alpha * x, torch.full_like(x, sigma))
     other = torch.distributions.Normal(torch.zeros_like(x), torch.full_like(x, schedule.spread))
     wanted = torch.distributions.kl_divergence(one, other).flatten(1).sum(1)
-    torch.testing.assert_close(bound(schedule, exact(schedule), x, stream(0, "b"))["L_T"], wanted)
+    torch.testing.assert_close(bound(exact(schedule), x, stream(0, "b"))["L_T"], wanted)
