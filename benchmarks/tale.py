@@ -14,11 +14,8 @@ import sys
 from pathlib import Path
 from statistics import mean, stdev
 
-import torch
-from torch import Tensor
-
+from benchmarks.why_diffusion import vectors
 from sfumato.data.base import Dataset
-from sfumato.features.lite0 import Lite0
 from sfumato.kinds import build
 from sfumato.maths.gaussians import frechet_distance
 from sfumato.metrics.mind import mind
@@ -30,12 +27,6 @@ from sfumato.training.sampling import sample_pixels
 
 DRAWS, LONGEST = 10_000, 100
 OUT = Path(__file__).parents[1] / "docs" / "results" / "tale-10000.csv"
-
-
-def vectors(pixels: Tensor) -> Tensor:
-    """Features of images."""
-    features = Lite0(Lite0.Config(layer="b4"))
-    return torch.cat([features(part) for part in pixels.split(250)]).double()
 
 
 def main(folder: Path) -> None:

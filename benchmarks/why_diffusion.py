@@ -93,13 +93,14 @@ def spread(pixels: Tensor) -> float:
 
 def distance(pixels: Tensor, test: Split) -> float:
     """Frechet distance on the study's features."""
+    made, true = vectors(pixels), vectors(test.images[:DRAWS])
+    return frechet_distance(made.mean(0), made.T.cov(), true.mean(0), true.T.cov())
+
+
+def vectors(pixels: Tensor) -> Tensor:
+    """The study's features of images."""
     features = Lite0(Lite0.Config(layer="b4"))
-    laws = []
-    for images in (pixels, test.images[:DRAWS]):
-        vectors = torch.cat([features(part) for part in images.split(250)]).double()
-        laws.append((vectors.mean(0), vectors.T.cov()))
-    (a, b), (c, d) = laws
-    return float(frechet_distance(a, b, c, d))
+    return torch.cat([features(part) for part in pixels.split(250)]).double()
 
 
 def memory(settings: str, name: str, pipe: Any) -> None:
