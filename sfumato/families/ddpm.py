@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from sfumato.families.abilities import Denoises, Likelihood
 from sfumato.families.diffusion import Diffusion, DiffusionConfig
 
 
-class DDPM(Diffusion):
+class DDPM(Diffusion, Denoises, Likelihood):
     """E |target - net(alpha(t) x_0 + sigma(t) eps, t, condition)|^2 over the pixels the task names.
 
     The paper has prediction = "eps", schedule = "linear" and sampler = "ancestral"; the defaults are Improved DDPM's cosine

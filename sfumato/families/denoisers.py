@@ -70,6 +70,8 @@ class Modern(DenoisingNetwork):
         """Share of activations dropped inside a block."""
         grain: int | None = Field(default=None, ge=1)
         """Channels are rounded to multiples of this; left out, of 8, or of 16 from 32 on."""
+        rescale: bool = False
+        """Divide the sum in each residual block by sqrt(2) (paper 001, after Song et al., 2021)."""
 
     def network(
         self, spec: DataSpec, width: float, labels: int = 0, embedding: int | None = None, outputs: int | None = None
@@ -87,6 +89,7 @@ class Modern(DenoisingNetwork):
             told,
             settings.dropout,
             settings.grain,
+            settings.rescale,
         )
         return TimedUNet(unet, TimeEmbedding(told), labels)
 

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from sfumato.config import Strict
 from sfumato.errors import ConfigError
-from sfumato.families.abilities import Denoises, Likelihood
 from sfumato.families.base import Batch, Family, Objective, Player, Stage, Terms, weighted_mean, weights
 from sfumato.families.bound import bound
 from sfumato.families.denoisers import DenoisingNetwork, Modern
@@ -57,6 +56,8 @@ class DiffusionConfig(Strict):
     """At which times it is taught: even, log_normal or logit_normal."""
     weighting: Annotated[Any, choice(Weighting, "even")] = Even.Config()
     """How much each level counts: even (of what is predicted), simple, min_snr, p2 or learned."""
+    reconstruction: float = Field(default=0.0, ge=0.0)
+    """Weight of the mean absolute error of the expected clean image, as restorers by regression and WGANs here have it."""
     variance: Literal["fixed", "learned"] = "fixed"
     """learned: the network says the variance of a step too, for `ancestral` on all levels and for the bound (on a grid)."""
     sampler: Annotated[Any, choice(Sampler, "ddim")] = DDIM.Config()
@@ -83,7 +84,7 @@ class DiffusionConfig(Strict):
     """How the weights move."""
 
 
-class Diffusion(Family, Denoises, Likelihood, abstract=True):
+class Diffusion(Family, abstract=True):
     """E w(t) |target - net(x_t, t, condition)|^2, x_t = alpha(t) x_0 + sigma(t) eps, over the pixels the task names.
 
     The network sees x_t at variance about 1. For restoration it sees the condition beside x_t, and sampling imposes the known
@@ -138,9 +139,12 @@ class Diffusion(Family, Denoises, Likelihood, abstract=True):
         a, s = self.schedule.alpha(t), self.schedule.sigma(t)
         error = self.weighting.weighted(error, (a / s) ** 2, self.prediction.gain(a, s))
         terms = {"denoising": weighted_mean(error, batch.observation.weight)}
+        expected = self.prediction.x_0(output, x_t, alpha, sigma)
+        if self.config.reconstruction:
+            off = (expected - x_0).abs()
+            terms["reconstruction"] = self.config.reconstruction * weighted_mean(off, batch.observation.weight)
         if said is not None:
-            mean = self.prediction.x_0(output.detach(), x_t, alpha, sigma)
-            apart = hybrid(self.schedule, t, x_0, mean, said)
+            apart = hybrid(self.schedule, t, x_0, expected.detach(), said)
             terms["variance"] = weighted_mean(apart, batch.observation.weight)
         return terms
 

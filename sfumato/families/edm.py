@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from sfumato.families.abilities import Denoises, Likelihood
 from sfumato.families.diffusion import Diffusion, DiffusionConfig
 from sfumato.families.predictions import Preconditioned, Prediction
 from sfumato.families.time_laws import LogNormal, TimeLaw
@@ -15,7 +16,7 @@ from sfumato.samplers.schedules import Schedule
 from sfumato.samplers.spacings import Karras
 
 
-class EDM(Diffusion):
+class EDM(Diffusion, Denoises, Likelihood):
     """E |F - net(x_t / c, t)|^2, x_0-hat = c_skip x_t + c_out F, log sigma ~ N(-1.2, 1.2^2), x_t = x_0 + sigma eps.
 
     The time that the network hears is (sigma / 80)^(1/7); the paper's is log(sigma) / 4.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from sfumato.errors import ConfigError
+from sfumato.families.abilities import Denoises, Likelihood
 from sfumato.families.base import Batch
 from sfumato.families.diffusion import Diffusion, DiffusionConfig
 from sfumato.families.predictions import Direction, Prediction
@@ -19,7 +20,7 @@ from sfumato.samplers.schedules import Schedule
 from sfumato.samplers.spacings import Even
 
 
-class FlowMatching(Diffusion):
+class FlowMatching(Diffusion, Denoises, Likelihood):
     """E |eps - x_0 - net(x_t, t)|^2, x_t = (1 - t) x_0 + t eps; images are drawn by Euler's method along -net.
 
     With `pairing` each batch's images and noises are matched so that all paths are short together, which bends them less.

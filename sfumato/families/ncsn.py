@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from sfumato.families.abilities import Denoises, Likelihood
 from sfumato.families.diffusion import Diffusion, DiffusionConfig
 from sfumato.families.predictions import Eps, Prediction
 from sfumato.families.weightings import Power, Weighting
@@ -14,7 +15,7 @@ from sfumato.samplers.langevin import Langevin
 from sfumato.samplers.schedules import Schedule
 
 
-class NCSN(Diffusion):
+class NCSN(Diffusion, Denoises, Likelihood):
     """E lambda(sigma) |s(x, sigma) + eps / sigma|^2, x = x_0 + sigma eps, over a grid of levels; s = -net / sigma.
 
     lambda = sigma^power; with 2 all levels count alike, with 0, as an objective without lambda has it, the softest alone.

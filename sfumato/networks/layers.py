@@ -67,11 +67,13 @@ class TimeEmbedding(nn.Module):
 class ResidualBlock(nn.Module):
     """x + conv(act(norm(conv(act(norm(x)))))), the second norm scaled and shifted by the embedding where there is one.
 
+    `rescale` divides the sum by sqrt(2), so that its variance does not grow from block to block (Song et al., 2021).
     Reference: He et al. (2016), Identity mappings in deep residual networks; Dhariwal and Nichol (2021) for the scale-shift.
     """
 
-    def __init__(self, inputs: int, outputs: int, embedding: int = 0, dropout: float = 0.0):
+    def __init__(self, inputs: int, outputs: int, embedding: int = 0, dropout: float = 0.0, rescale: bool = False):
         super().__init__()
+        self.factor = 2**-0.5 if rescale else 1.0
         self.norm_1, self.conv_1 = group_norm(inputs), nn.Conv2d(inputs, outputs, 3, padding=1)
         self.norm_2, self.conv_2 = group_norm(outputs), zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.modulation = nn.Linear(embedding, 2 * outputs) if embedding else None
@@ -85,7 +87,7 @@ class ResidualBlock(nn.Module):
             scale, shift = self.modulation(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)
             h = torch.addcmul(shift, h, 1 + scale)
         out: Tensor = self.skip(x) + self.conv_2(self.dropout(F.silu(h)))
-        return out
+        return out * self.factor if self.factor != 1.0 else out
 
 
 class Attention(nn.Module):

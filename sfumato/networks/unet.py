@@ -36,7 +36,7 @@ class UNet(nn.Module):
     """Maps of `inputs` channels to maps of `outputs` channels, told an embedding vector.
 
     `width` times each multiplier is the number of channels of a level, rounded to multiples of `grain`. Levels whose longer
-    side is at most `attention` attend. The last convolution starts at zero.
+    side is at most `attention` attend. The last convolution starts at zero. `rescale` is told to the residual blocks.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class UNet(nn.Module):
         embedding: int = 0,
         dropout: float = 0.0,
         grain: int | None = None,
+        rescale: bool = False,
     ):
         super().__init__()
         levels = level_count(size, len(multipliers))
@@ -60,7 +61,7 @@ class UNet(nn.Module):
         def stack(first: int, c: int, side: int) -> nn.ModuleList:
             sizes = [first] + [c] * (blocks - 1)
             attend = [Attention(c)] if side <= attention else []
-            return nn.ModuleList([*(ResidualBlock(s, c, embedding, dropout) for s in sizes), *attend])
+            return nn.ModuleList([*(ResidualBlock(s, c, embedding, dropout, rescale) for s in sizes), *attend])
 
         self.enter = nn.Conv2d(inputs, channels[0], 3, padding=1)
         below = [channels[0], *channels[:-1]]

@@ -85,8 +85,9 @@ def pending(resolved: Resolved, cell: Cell, out: Path) -> list[int]:
 def decided(resolved: Resolved, cell: Cell, task: int) -> str:
     """A digest of every setting that a result follows from."""
     study = resolved.study
+    method = json.loads(study.methods[cell.method].to_json())
     told = {
-        "method": study.methods[cell.method],
+        "method": {key: value for key, value in method.items() if key != "drawn" or value},  # as before there was any
         "task": study.tasks[task],
         "training": cell.training,
         "data": study.data,

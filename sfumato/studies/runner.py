@@ -198,6 +198,8 @@ def work(resolved: Resolved, cell: Cell, out: Path, device: str) -> None:
                     seed=cell.seed,
                     batch=study.batch,
                 )
+            if trained is not None and method.drawn:
+                trained = runs.redrawn(trained if end is None else end, method.drawn)
             restorer: Restorer = build(method.restorer, None if trained is None else trained.family)
             measured = measure(
                 restorer, task, data, metrics, seed=cell.seed, batch=study.batch, device=where, classes=study.classes

@@ -20,6 +20,7 @@ from sfumato.restorers.base import Restorer
 from sfumato.restorers.conditional import Conditional
 from sfumato.tasks.base import Task
 from sfumato.training.budget import Budget
+from sfumato.training.run import changed
 
 
 class Parity(Strict):
@@ -40,6 +41,9 @@ class Method(Strict):
     """What is trained; left out for classical restorers."""
     parts: dict[str, Path] = {}
     """Folders of finished runs that its trainings go on from (`start`) or are built of (what the family wants)."""
+    drawn: dict[str, Any] = {}
+    """Settings of the family that are others once it is trained, as { sampler = { kind = "heun", steps = 10 } }: methods that
+    differ in nothing else share a training."""
     restorer: Annotated[Any, choice(Restorer, "conditional")] = Conditional.Config()
     """How observations are answered."""
     weights: Literal["last", "best"] = "last"
@@ -52,6 +56,18 @@ class Method(Strict):
         if not name.isprintable() or not name.strip():
             raise ValueError("a name is a line of printable text")
         return name
+
+    @model_validator(mode="after")
+    def _can_be_drawn(self) -> Method:
+        if not self.drawn:
+            return self
+        if self.family is None or self.weights == "best":
+            raise ValueError(
+                f"method {self.name!r}: `drawn` changes a family that is trained to its end; give it a family and "
+                'leave weights = "best" out'
+            )
+        changed(self.family, self.drawn)
+        return self
 
     @property
     def slug(self) -> str:

@@ -330,6 +330,30 @@ def load(folder: Path | str, device: str = "cpu", moment: int | None = None, cha
     return run if moment is None else replace(run, ledger=run.ledger.model_copy(update={"images": moment}))
 
 
+def changed(family: Strict, settings: Mapping[str, Any]) -> Strict:
+    """A family's settings with some of them others.
+
+    Raises: ValueError: no such setting, or a wrong value of one.
+    """
+    return type(family).model_validate(json.loads(family.to_json()) | dict(settings))
+
+
+def redrawn(run: Run, settings: Mapping[str, Any]) -> Run:
+    """A run with the same weights, drawn by other settings of its family.
+
+    Raises: WeightsError: the weights do not fit these settings.
+    """
+    config = run.config.model_copy(update={"family": changed(run.config.family, settings)})
+    family = make_family(config.family, run.spec, config.seed, run.parts)
+    for stage in family.stages():
+        grown(family, stage, config.seed)
+    tensors = deployed_state(run.family)
+    checkpoint.require_fit(tensors, deployed_state(family), f"a training does not fit {', '.join(settings)}: it")
+    family.load_state_dict(tensors, strict=False)
+    family.to(run.family.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return replace(run, config=config, family=family)
+
+
 def skeleton(folder: Path, changes: Sequence[str] = ()) -> Run:
     """A run with the structure of its family and fresh weights, from what its folder says and changes of the family's settings.
 
