@@ -14,6 +14,7 @@ from sfumato.families.base import Family
 from sfumato.images import Images
 from sfumato.kinds import parse
 from sfumato.networks.condition import NOTHING, Condition
+from sfumato.networks.layers import ResidualBlock
 from sfumato.streams import stream
 from sfumato.training.run import make_family
 
@@ -129,3 +130,34 @@ def test_the_bound_is_of_the_walk_that_draws() -> None:
     made.network = heard = Hears()
     made.log_prob(torch.randn(500, 1, 4, 4, generator=stream(0, "x")), NOTHING, stream(0, "b"))
     assert [float(x.std()) for x in heard.seen] == pytest.approx([1.0] * len(heard.seen), abs=0.06)
+
+
+def test_residual_sums_keep_their_variance_where_it_is_asked_for() -> None:
+    x = torch.randn(8, 16, 8, 8, generator=stream(0, "x"))
+    plain, rescaled = (ResidualBlock(16, 16, rescale=rescale) for rescale in (False, True))
+    rescaled.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(rescaled(x), plain(x) / 2**0.5)
+    made = [family(network={"kind": "unet", "rescale": rescale}) for rescale in (False, True)]
+    assert [sum(block.factor != 1 for block in one.modules() if isinstance(block, ResidualBlock)) for one in made] == [
+        0,
+        sum(isinstance(block, ResidualBlock) for block in made[1].modules()),
+    ]
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_a_reconstruction_term_is_of_the_clean_image(prediction: str) -> None:
+    made = family(prediction=prediction, reconstruction=3.0)
+    x = torch.randn(64, 1, 4, 4, generator=stream(0, "x"))
+
+    class Knows(nn.Module):
+        """Says what is true of an image that is 0.25 brighter."""
+
+        def forward(self, seen: Images, time: Tensor, condition: Condition) -> Tensor:
+            alpha, sigma = made.coefficients(time.double(), seen)
+            eps = (seen * made.length(time.double(), seen) - alpha * (x + 0.25)) / sigma
+            return made.prediction.target(x + 0.25, eps, alpha, sigma)
+
+    made.network = Knows()
+    terms = made.loss(batch(made, x))
+    assert float(terms["reconstruction"]) == pytest.approx(3 * 0.25, rel=1e-3)
+    assert "reconstruction" not in family().loss(batch(family(), x))

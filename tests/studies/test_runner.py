@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sfumato.config import load
-from sfumato.errors import ConfigError, DataError
+from sfumato.errors import ConfigError, DataError, WeightsError
 from sfumato.reports.report import build_report
 from sfumato.reports.tables import number, tables_of, to_json
 from sfumato.studies import results, runner
@@ -291,3 +291,39 @@ def test_a_collapse_is_named_in_the_report(each: Path, tmp_path: Path) -> None:
         path.write_text(json.dumps(told))
     page = build_report(tmp_path / "r").read_text()
     assert "1 training raised an alarm" in page and "mode collapse &lt;here&gt;" in page
+
+
+def test_methods_that_only_draw_otherwise_share_a_training(tmp_path: Path) -> None:
+    ddpm = {"kind": "ddpm", "width": 4}
+    few = {"sampler": {"kind": "ddim", "steps": 3}}
+    methods = [{"name": "DDPM", "family": ddpm}, {"name": "Few", "family": ddpm, "drawn": few}]
+    runner.run(study(methods=methods, tasks=["inpainting"]), tmp_path, device="cpu")
+    many, three = results.read_lines(tmp_path / "results.jsonl")
+    assert (many.calls, three.calls) == (25, 3) and trainings(tmp_path) == ["ddpm--inpainting--0"]
+    assert many.scores["L1"].value != three.scores["L1"].value
+    alone = [{"name": "Few", "family": {**ddpm, **few}}]  # what was drawn is what a training with these settings draws
+    runner.run(study(methods=alone, tasks=["inpainting"]), tmp_path / "alone", device="cpu")
+    (same,) = results.read_lines(tmp_path / "alone" / "results.jsonl")
+    assert same.scores["L1"].value == three.scores["L1"].value
+    methods[1]["drawn"] = {"sampler": {"kind": "ddim", "steps": 4}}
+    runner.run(study(methods=methods, tasks=["inpainting"]), tmp_path, device="cpu")
+    assert [r.calls for r in results.read_lines(tmp_path / "results.jsonl")] == [25, 4], "measured anew"
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"restorer": "telea", "drawn": {"guidance": 2.0}}, "give it a family"),
+        ({"family": "ddpm", "drawn": {"guidnce": 2.0}}, "guidnce"),
+        ({"family": "ddpm", "weights": "best", "drawn": {"guidance": 2.0}}, "best"),
+    ],
+)
+def test_settings_of_drawing_are_looked_at_before_a_training(method: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        study(methods=[{"name": "m", **method}], budget={"images": 64, "batch": 16, "moments": 2})
+
+
+def test_settings_that_weights_depend_on_are_refused(tmp_path: Path) -> None:
+    methods = [{"name": "Wide", "family": {"kind": "ddpm", "width": 4}, "drawn": {"width": 16}}]
+    with pytest.raises(WeightsError, match="width"):
+        runner.run(study(methods=methods, tasks=["inpainting"]), tmp_path, device="cpu")
