@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import sfumato
-from sfumato.cli import latent, measures, models, packaged, studies, textures
+from sfumato.cli import diffusers, latent, measures, models, packaged, studies, textures
 
 app = typer.Typer(
     help="Which generative model should I use on my images, and can I trust the answer?",
@@ -62,6 +62,7 @@ for command in (
     app.command()(command)
 app.add_typer(latent.app, name="latent")
 app.add_typer(packaged.app, name="models")
+app.add_typer(diffusers.app, name="diffusers")
 
 
 LONGEST = 200  # characters of a value that a message repeats
