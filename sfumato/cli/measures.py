@@ -146,6 +146,9 @@ def exact(
             "--clamped", help="Also with clean images clamped to [-1, 1], by draws: such a walk is not linear."
         ),
     ] = False,
+    classes: Annotated[
+        bool, typer.Option("--classes", help="A Gaussian for each class, as of `toy`: a mixture, compared by draws.")
+    ] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for exact.json and the page.")] = Path("runs/exact"),
     settings: Set = None,
 ) -> None:
@@ -157,4 +160,4 @@ def exact(
     from sfumato.training.run import read_run
 
     run = read_run(None, "gaussian", data, ["generation"], None, 0, settings or [], None)
-    judge(run.data, schedule, sampler, steps, spacing, clamped, out)
+    judge(run.data, schedule, sampler, steps, spacing, clamped, out, classes)
