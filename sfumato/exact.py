@@ -203,8 +203,8 @@ def exact(
             found = torch.tensor([apart(a, b, axes) for a, b in zip(sets, true, strict=True)])
             error, square = float(found.std()) / math.sqrt(SETS), max(float(found.mean()) - floor, 0.0)
             total = math.sqrt(square)
-            sure = {"error": level * (math.sqrt(square + error) - total), "floor": level * math.sqrt(floor)}
-            rows.append(Row(name + ", clamped" * way, n, calls, level * total, **sure))
+            told = {"error": level * (math.sqrt(square + error) - total), "floor": level * math.sqrt(floor)}
+            rows.append(Row(name + ", clamped" * way, n, calls, level * total, **told))
     made = Exact(
         data=data.name,
         size=" x ".join(map(str, (data.spec.channels, *data.size))),
