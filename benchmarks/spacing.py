@@ -1,11 +1,13 @@
-"""Where the steps of a short walk should lie, chosen on validation images: the trained DDPMs of a study, walked three ways.
+"""By which sampler, and where the steps of a short walk should lie, chosen on validation images: trained DDPMs of a study.
 
 sfumato study studies/quickstart.toml --out runs/quickstart
-python -m benchmarks.spacing runs/quickstart
+python -m benchmarks.spacing runs/quickstart --samplers ddim unipc
+python -m benchmarks.spacing runs/why-diffusion --samplers ddim unipc dpm_solver_pp
 """
 
 import argparse
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -24,21 +26,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", type=Path)
     parser.add_argument("--steps", type=int, nargs="+", default=[10, 25])
+    parser.add_argument("--samplers", nargs="+", default=["ddim"])
     options = parser.parse_args()
     for folder in sorted((options.study / "runs").glob("ddpm--*")):
         run = load(folder)
         data = build(run.config.data).load()
         data = replace(data, test=data.validation)  # test images are looked at once, at the end
-        for steps in options.steps:
-            for spacing in discover(Spacing):
-                run.family.sampler = build(parse(Sampler, {"kind": "ddim", "steps": steps, "spacing": spacing}))
-                for task in run.tasks:
-                    metrics = [build(parse(Metric, metric)) for metric in METRICS]
-                    restorer = Conditional(Conditional.Config(), run.family)
-                    device = torch.device("cpu")
-                    found = measure(restorer, task, data, metrics, seed=0, batch=256, device=device)
-                    figures = "  ".join(f"{score.label} {score.value:.2f}" for score in found.scores)
-                    print(f"{folder.name}  {steps:3} steps  {spacing:10} {task.name:20} {figures}", flush=True)
+        for name, steps, spacing in product(options.samplers, options.steps, discover(Spacing)):
+            run.family.sampler = build(parse(Sampler, {"kind": name, "steps": steps, "spacing": spacing}))
+            for task in run.tasks:
+                metrics = [build(parse(Metric, metric)) for metric in METRICS]
+                restorer = Conditional(Conditional.Config(), run.family)
+                found = measure(restorer, task, data, metrics, seed=0, batch=256, device=torch.device("cpu"))
+                figures = "  ".join(f"{score.label} {score.value:.2f}" for score in found.scores)
+                print(f"{folder.name}  {name:13} {steps:3} steps  {spacing:10} {task.name:20} {figures}", flush=True)
 
 
 if __name__ == "__main__":
