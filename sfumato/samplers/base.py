@@ -14,7 +14,7 @@ from sfumato.images import Images
 from sfumato.kinds import Kind, build, choice
 from sfumato.samplers.denoiser import Denoiser
 from sfumato.samplers.schedules import Schedule
-from sfumato.samplers.spacings import Quadratic, Spacing
+from sfumato.samplers.spacings import Karras, Spacing
 from sfumato.streams import Rngs, normals
 
 Past = list[Any]
@@ -26,8 +26,8 @@ class Walk(Strict):
 
     steps: int | None = Field(default=25, ge=1)
     """How many steps; all of the schedule's levels when null."""
-    spacing: Annotated[Any, choice(Spacing, "quadratic")] = Quadratic.Config()
-    """Where the steps lie: even, quadratic or karras."""
+    spacing: Annotated[Any, choice(Spacing, "karras")] = Karras.Config()
+    """Where the steps lie: karras, quadratic or even."""
 
 
 class Sampler(Kind, ABC, root=True):

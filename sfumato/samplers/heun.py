@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from sfumato.images import Images
-from sfumato.kinds import choice
 from sfumato.maths.diffusion import ddim, eps_from_x_0
 from sfumato.samplers.base import Past, Sampler, Walk, full
 from sfumato.samplers.denoiser import Denoiser
-from sfumato.samplers.spacings import Karras, Spacing
 from sfumato.streams import Rngs
 
 
@@ -25,8 +23,6 @@ class Heun(Sampler):
 
     class Config(Walk):
         kind: Literal["heun"] = "heun"
-        spacing: Annotated[Any, choice(Spacing, "karras")] = Karras.Config()
-        """Where the steps lie; along the ratio they must not be wide where it is large."""
         along: Literal["path", "ratio"] = "path"
         """path: x against alpha and sigma; ratio: x / alpha against sigma / alpha. With alpha = 1, as EDM has it, both are one;
         where alpha ends near 0 the first steps along the ratio are far too wide (`sfumato exact` shows it)."""

@@ -57,10 +57,10 @@ def spread(spacing: str, steps: int, sigma: float = 0.05) -> float:
 
 
 def test_short_walks_keep_the_spread_of_a_mode() -> None:
-    assert spread("even", 25) < 0.7, "even steps lose 40 %; if they no longer do, the reason for the default is gone"
+    assert spread("even", 25) < 0.7, "even steps lose 40 %; if they no longer do, a reason for the default is gone"
     assert 0.9 < spread("quadratic", 25) < 1.05 and 0.9 < spread("quadratic", 10) < 1.1
     assert 0.95 < spread("karras", 25) < 1.15
-    assert DDPM.Config().sampler.spacing.kind == "quadratic"
+    assert DDPM.Config().sampler.spacing.kind == "karras"
 
 
 def test_a_respaced_ancestral_walk_never_takes_the_large_variance() -> None:
