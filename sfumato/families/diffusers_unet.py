@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -43,9 +42,7 @@ class Indexed(nn.Module):
 
     def forward(self, x_t: Images, time: Float[Tensor, " B"], condition: Condition) -> Images:
         """[B, C, H, W], [B] and what is told to [B, C, H, W]."""
-        step = (time.double() * self.levels - 1).clamp(min=0)
-        near = step.round()
-        step = torch.where((step - near).abs() < 1e-3, near, step).float()  # float32 has rounded the time
+        step = (time.double() * self.levels - 1).clamp(min=0).float()
         out: Tensor = self.net(condition.beside(x_t), step, class_labels=condition.label).sample
         return out
 
