@@ -97,11 +97,25 @@ def test_a_mixture_of_the_classes_is_the_toy_itself() -> None:
     assert float(near.values.square().mean().sqrt()) == pytest.approx(2**0.5 * sigma, rel=0.02)
 
 
+def test_components_of_other_widths_are_told_apart() -> None:
+    """A narrow and a wide one about the same mean: by quadrature over the clean number."""
+    narrow = Mixture.of(torch.tensor([0.3, 0.7]), torch.tensor([[0.1], [0.1]]), torch.tensor([[[0.01]], [[0.5]]]))
+    cosine: Schedule = build(parse(Schedule, "cosine"))
+    x_0 = torch.linspace(-6, 6, 20_001).double()
+    p = sum(w * torch.distributions.Normal(0.1, v**0.5).log_prob(x_0).exp() for w, v in ((0.3, 0.01), (0.7, 0.5)))
+    for t in (0.1, 0.5, 0.8):
+        a, s = cosine.at(t)
+        x_t = torch.tensor([-1.0, 0.05, 0.2, 2.0]).double()
+        joint = p * torch.distributions.Normal(a * x_0, s).log_prob(x_t[:, None]).exp()
+        made = narrow.denoiser(cosine)(x_t.view(-1, 1, 1, 1), torch.full((4,), t).double()).mean.flatten()
+        torch.testing.assert_close(made, (joint * x_0).sum(1) / joint.sum(1), atol=1e-6, rtol=1e-5)
+
+
 def test_walks_to_a_mixture_come_as_near_as_draws_of_it(tmp_path: Path) -> None:
     settings = ["--classes", "--steps", "2,100", "--sampler", "ddim", "--set", "data.n=4000", "--out", tmp_path]
     assert call("exact", "toy", *settings) == 0
     few, many = told(tmp_path)
-    assert few["total"] > many["total"] + 2 * (few["error"] + many["error"]) and many["total"] < many["floor"]
+    assert few["total"] > many["total"] + 2 * (few["error"] + many["error"]) and many["total"] < 0.7 * many["floor"]
     assert 0 < many["error"] and many["start"] is None
     assert "\u00b1" in (tmp_path / "exact.html").read_text()
 

@@ -56,15 +56,15 @@ class Consistency(Diffusion):
         """At which times the diffusion is taught."""
         sampler: Annotated[Any, choice(Sampler, "consistency")] = Walk.Config()
         """consistency, in two calls or one."""
-        pretrain: float = Field(default=0.7, ge=0.0, lt=1.0)
+        pretrain: float = Field(default=0.4, ge=0.0, lt=1.0)
         """Share of the budget that trains the diffusion; 0 where `start` brings one."""
         tuned: Annotated[Any, choice(TimeLaw, "log_normal")] = LogNormal.Config(mean=-0.8, sd=1.6)
         """At which times t it is tuned."""
-        halvings: int = Field(default=6, ge=1)
+        halvings: int = Field(default=4, ge=1)
         """How often the distance of t and r is halved, at even shares of the tuning."""
         k: float = Field(default=8.0, ge=0.0)
         """How much farther apart t and r are where there is little noise."""
-        tuning_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = AdamW.Config(lr=3e-4, clip=1.0, decay="constant")
+        tuning_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = AdamW.Config(lr=1e-3, clip=1.0)
         """How the weights move in the tuning."""
 
     def build(self) -> None:

@@ -55,7 +55,7 @@ class Jumps(torch.nn.Module):
 
 def slope_of(sharp: bool, within: float) -> float:
     """Of the loss in a factor on all answers: 0 where the map is its own target."""
-    made = family(tuned={"kind": "log_normal", "mean": -0.8, "sd": 0.5})
+    made = family(halvings=6, tuned={"kind": "log_normal", "mean": -0.8, "sd": 0.5})
     made.network = Jumps(made.schedule, sharp)
     x = SD * torch.randn(20_000, 1, 4, 4, generator=stream(0, "x"))
     made.tuning(replace(batch(made, x), within=within))["consistency"].backward()
@@ -108,9 +108,19 @@ def test_one_image_and_one_noise_lie_behind_both_points() -> None:
     assert float(made.tuning(batch(made, x))["consistency"]) < 1e-3
 
 
+@pytest.mark.parametrize("within", [0.0, 0.5, 0.99])
+def test_the_loss_is_the_slope_of_the_answers_along_a_path(within: float) -> None:
+    """Answers that are u s off at every s: |u s_t - u s_r| / (s_t - s_r) is u, whatever t and r are."""
+    made = family(halvings=6)
+    x = torch.randn(200, 1, 4, 4, generator=stream(0, "x"))
+    made.image = lambda x_0, eps, t, told: x_0 + 30 * made.ratio(t).view(-1, 1, 1, 1).float()
+    assert float(made.tuning(replace(batch(made, x), within=within))["consistency"]) == pytest.approx(30, rel=0.01)
+
+
 def test_dropped_activations_are_the_same_in_both() -> None:
     """Where r and t fall together nearly, so do the answers; with other masks they would not."""
-    made = family(network={"kind": "unet", "dropout": 0.5}, halvings=30)
+    loud = {"kind": "log_normal", "mean": 2.0, "sd": 0.1}  # where the answer is the network's alone
+    made = family(network={"kind": "unet", "dropout": 0.5}, halvings=30, tuned=loud)
     with torch.no_grad():
         for weight in made.network.parameters():
             weight.copy_(0.2 * torch.randn(weight.shape, generator=stream(0, "w")))
@@ -190,5 +200,5 @@ def test_two_calls_draw_a_ring_that_a_diffusion_needs_many_for() -> None:
         x = made.sample(800, rng=stream(0, "s")).flatten(1).double()
         nearest = torch.cdist(x, means).min(1)
         off[steps] = float(nearest.values.square().mean().sqrt())
-    assert int(torch.bincount(nearest.indices, minlength=8).min()) > 40
+    assert int(torch.bincount(nearest.indices, minlength=8).min()) > 25
     assert math.sqrt(2) * sigma < off[2] < 0.3 and off[2] < off[1] < 0.5
