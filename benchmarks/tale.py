@@ -4,7 +4,7 @@
     python -m benchmarks.tale runs/tale
 
 Frechet distance and MIND on the study's features against all 10,000 test images, each the mean of the study's trainings with
-their standard deviation; writes docs/results/tale-10000.csv.
+their standard deviation; writes docs/results/tale-10000.csv, and docs/images/tale.png from the pictures of the report.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from statistics import mean, stdev
 
-from benchmarks.why_diffusion import vectors
+from benchmarks.why_diffusion import sheet, vectors
 from sfumato.data.base import Dataset
 from sfumato.kinds import build
 from sfumato.maths.gaussians import frechet_distance
@@ -26,12 +26,13 @@ from sfumato.training.run import load
 from sfumato.training.sampling import sample_pixels
 
 DRAWS, LONGEST = 10_000, 100
-OUT = Path(__file__).parents[1] / "docs" / "results" / "tale-10000.csv"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def main(folder: Path) -> None:
     """A row for each method."""
     study = resolve(Study.model_validate_json((folder / "study.json").read_text()))
+    sheet(folder, study.study, DOCS / "images" / "tale.png")
     whole: Dataset = build(study.study.data.model_copy(update={"test": DRAWS})).load()
     true = vectors(whole.test.images)
     found: dict[str, list[tuple[float, float]]] = {}
@@ -46,7 +47,7 @@ def main(folder: Path) -> None:
         name = study.study.methods[cell.method].name
         found.setdefault(name, []).append((distance, mind(made, true)))
         print(name, cell.seed, found[name][-1], flush=True)
-    with OUT.open("w", newline="") as file:
+    with (DOCS / "results" / "tale-10000.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["method", "trainings", "FD-lite0-b4", "sd", "MIND-lite0-b4", "sd"])
         for name, rows in found.items():

@@ -228,7 +228,8 @@ def main(folder: Path) -> None:
     for row in table:
         print(row)
     draw(table)
-    sheet(folder, Study.model_validate_json((folder / "study.json").read_text()))
+    study = Study.model_validate_json((folder / "study.json").read_text())
+    sheet(folder, study, DOCS / "images" / "why-diffusion.png")
 
 
 def draw(table: Sequence[dict[str, Any]]) -> None:
@@ -254,14 +255,14 @@ def draw(table: Sequence[dict[str, Any]]) -> None:
     figure.savefig(DOCS / "images" / "why-diffusion-stars.svg")
 
 
-def sheet(folder: Path, study: Study) -> None:
-    """The first draws of each method, a row each, and true images above."""
+def sheet(folder: Path, study: Study, out: Path) -> None:
+    """The first draws of each method, a row each, and true images above, from the pictures of the report."""
     rows = []
     for name in ["true", *(f"{method.slug}--generation--{study.seeds[0]}" for method in study.methods)]:
         column = read_picture(folder / "pictures" / f"{name}.png")
         side = column.shape[2]
         rows.append(torch.stack([column[:, top : top + side] for top in range(0, column.shape[1], side + 2)]))
-    write_picture(grid(torch.cat(rows), columns=len(rows[0]), scale=4), DOCS / "images" / "why-diffusion.png")
+    write_picture(grid(torch.cat(rows), columns=len(rows[0])), out)
 
 
 if __name__ == "__main__":
