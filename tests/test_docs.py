@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,15 @@ def test_every_local_link_of_the_documents_leads_somewhere():
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text()):
             if "://" not in target:
                 assert (ROOT / target).exists(), f"{name} links to {target}"
+
+
+def test_the_page_on_diffusions_runs(capsys):
+    (source,) = blocks("docs/diffusion.md", "python")
+    exec(source, {})
+    assert capsys.readouterr().out.split("\n")[-2] == "25 (4, 1, 8, 8)" and "# 25 (4, 1, 8, 8)" in source
+    values = "\n".join(blocks("docs/diffusion.md", "toml"))
+    assert (
+        Study.model_validate({"title": "t", "data": "digits", "tasks": ["generation"], **tomllib.loads(values)})
+        .methods[0]
+        .drawn
+    )
