@@ -101,7 +101,7 @@ class Consistency(Diffusion):
         count = batch.observation.weight.expand_as(x_0).flatten(1).sum(1).clamp(min=1.0)
         square = ((there - wanted).square() * batch.observation.weight).flatten(1).sum(1) / count
         apart = (square + C**2).sqrt() - C
-        gap = (self.ratio(t) - self.ratio(r)).to(apart.dtype)
+        gap = (self.ratio(t) - self.ratio(r)).to(apart.dtype).clamp(min=NEAREST)
         return {"consistency": (apart / gap).mean()}
 
     def image(self, x_0: Images, eps: Images, t: Times, told: Condition) -> Images:
@@ -125,4 +125,5 @@ class Consistency(Diffusion):
         return self.schedule.sigma(t) / self.schedule.alpha(t).clamp(min=1e-9)
 
 
+NEAREST = 1e-5  # of t and r, where there is no noise to speak of
 C = 5.4e-4  # of d, for the mean square of a number: Song and Dhariwal's 0.00054 sqrt(d) for the sum
