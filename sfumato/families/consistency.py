@@ -26,6 +26,8 @@ from sfumato.samplers.schedules import Schedule
 from sfumato.streams import lent, stream
 
 TUNING = "tuning"
+NEAREST = 1e-5  # of t and r, where there is no noise to speak of
+C = 5.4e-4  # of d, for the mean square of a number: Song and Dhariwal's 0.00054 sqrt(d) for the sum
 
 
 class Consistency(Diffusion):
@@ -123,7 +125,3 @@ class Consistency(Diffusion):
     def ratio(self, t: Times) -> Tensor:
         """s = sigma / alpha."""
         return self.schedule.sigma(t) / self.schedule.alpha(t).clamp(min=1e-9)
-
-
-NEAREST = 1e-5  # of t and r, where there is no noise to speak of
-C = 5.4e-4  # of d, for the mean square of a number: Song and Dhariwal's 0.00054 sqrt(d) for the sum
