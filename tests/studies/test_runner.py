@@ -294,7 +294,7 @@ def test_a_collapse_is_named_in_the_report(each: Path, tmp_path: Path) -> None:
 
 
 def test_methods_that_only_draw_otherwise_share_a_training(tmp_path: Path) -> None:
-    ddpm = {"kind": "ddpm", "width": 4}
+    ddpm = {"kind": "ddpm", "width": 4, "prediction": "eps"}
     few = {"sampler": {"kind": "ddim", "steps": 3}}
     methods = [{"name": "DDPM", "family": ddpm}, {"name": "Few", "family": ddpm, "drawn": few}]
     runner.run(study(methods=methods, tasks=["inpainting"]), tmp_path, device="cpu")
