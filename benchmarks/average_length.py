@@ -32,15 +32,9 @@ def main(path: str) -> None:
     data = {"kind": "npz", "path": path, "train": 9_000, "test": 1_000, "shrink": 2}
     rows: list[dict[str, Any]] = []
     for seed in SEEDS:
-        settings = {"family.width": 33, "budget.average": "post_hoc", "budget.flip": True, "data": data}
+        settings = {**NETWORK, "budget.average": "post_hoc", "budget.flip": True}
         run = sfumato.train(
-            "ddpm",
-            path,
-            task="generation",
-            images=IMAGES,
-            seed=seed,
-            settings=settings,
-            out=f"runs/average-length/{seed}",
+            "ddpm", data, images=IMAGES, seed=seed, settings=settings, out=f"runs/average-length/{seed}"
         )
         held = build(run.config.data).load()
         held = replace(held, test=held.validation)

@@ -20,6 +20,7 @@ from sfumato.families.ddpm import DDPM
 from sfumato.families.diffusers_unet import Indexed, library
 from sfumato.families.diffusion import Diffusion
 from sfumato.files import write_atomic
+from sfumato.samplers.ancestral import Ancestral
 from sfumato.training import checkpoint
 from sfumato.training.averages import deployed_state
 from sfumato.training.claims import claim, held
@@ -176,7 +177,7 @@ def write(run: Run, out: Path) -> None:
     if out.exists():
         raise ConfigError(f"{out} is there already; choose another --out")
     kit = library()
-    ancestral = family.config.sampler.kind == "ancestral"
+    ancestral = isinstance(family.sampler, Ancestral)
     beta = ancestral and family.config.sampler.variance == "beta"
     told = {
         "num_train_timesteps": family.schedule.grid,

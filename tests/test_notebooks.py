@@ -26,6 +26,10 @@ def _nothing_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def test_each_notebook_has_a_test() -> None:
+    assert {f"test_{path.stem}" for path in FOLDER.glob("*.ipynb")} <= set(globals())
+
+
 def test_one_toy_five_families() -> None:
     rows = run(FOLDER / "one_toy_five_families.ipynb", 0.02)["rows"]
     assert [row[0] for row in rows] == ["Gaussian", "GAN", "VAE", "Flow", "Diffusion"]
@@ -35,7 +39,7 @@ def test_one_toy_five_families() -> None:
     )
 
 
-def test_ddpm_in_one_click(tmp_path: Path) -> None:
+def test_ddpm_in_one_click() -> None:
     names = run(FOLDER / "ddpm_in_one_click.ipynb", 0.02)
     assert [steps for steps, _ in names["rows"]] == [2, 5, 10, 25] and 0 < names["floor"] < 0.15
     assert len(names["film"]) == 12 and all(off > 0 for off in names["off"])

@@ -181,6 +181,8 @@ def work(resolved: Resolved, cell: Cell, out: Path, device: str) -> None:
             for number in pending(resolved, cell, out):
                 _record_failure(resolved, cell, number, out, error)
             return
+    if trained is not None and method.drawn:
+        trained = runs.redrawn(trained, method.drawn)
     end = trained
     where = processes.join(device) if trained is None else trained.family.device
     for number in pending(resolved, cell, out):
@@ -198,8 +200,6 @@ def work(resolved: Resolved, cell: Cell, out: Path, device: str) -> None:
                     seed=cell.seed,
                     batch=study.batch,
                 )
-            if trained is not None and method.drawn:
-                trained = runs.redrawn(trained if end is None else end, method.drawn)
             restorer: Restorer = build(method.restorer, None if trained is None else trained.family)
             measured = measure(
                 restorer, task, data, metrics, seed=cell.seed, batch=study.batch, device=where, classes=study.classes

@@ -324,9 +324,7 @@ def load(folder: Path | str, device: str = "cpu", moment: int | None = None, cha
         else f"{folder / 'config.json'}"
     )
     what = f"{path} does not fit {fits}: it"
-    checkpoint.require_fit(tensors, deployed_state(run.family), what)
-    run.family.load_state_dict(tensors, strict=False)
-    run.family.to(processes.join(device), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    filled(run.family, tensors, what, processes.join(device))
     return run if moment is None else replace(run, ledger=run.ledger.model_copy(update={"images": moment}))
 
 
@@ -344,14 +342,28 @@ def redrawn(run: Run, settings: Mapping[str, Any]) -> Run:
     Raises: WeightsError: the weights do not fit these settings.
     """
     config = run.config.model_copy(update={"family": changed(run.config.family, settings)})
-    family = make_family(config.family, run.spec, config.seed, run.parts)
+    family = whole_family(config, run.spec, run.parts)
+    what = f"a training does not fit {', '.join(settings)}: it"
+    filled(family, deployed_state(run.family), what, run.family.device)
+    return replace(run, config=config, family=family)
+
+
+def whole_family(config: RunConfig, spec: DataSpec, made_of: Mapping[str, Run]) -> Family:
+    """A family with fresh weights and the structure that it has at the end of its training."""
+    family = make_family(config.family, spec, config.seed, made_of)
     for stage in family.stages():
         grown(family, stage, config.seed)
-    tensors = deployed_state(run.family)
-    checkpoint.require_fit(tensors, deployed_state(family), f"a training does not fit {', '.join(settings)}: it")
+    return family
+
+
+def filled(family: Family, tensors: Mapping[str, Tensor], what: str, device: torch.device) -> None:
+    """Give a family its deployed weights, ready to draw.
+
+    Raises: WeightsError: they do not fit; `what` begins the message.
+    """
+    checkpoint.require_fit(tensors, deployed_state(family), what)
     family.load_state_dict(tensors, strict=False)
-    family.to(run.family.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return replace(run, config=config, family=family)
+    family.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 def skeleton(folder: Path, changes: Sequence[str] = ()) -> Run:
@@ -368,7 +380,4 @@ def skeleton(folder: Path, changes: Sequence[str] = ()) -> Run:
     spec = settings.load(DataSpec, settings.read(folder / "spec.json"), str(folder / "spec.json"))
     ledger = settings.load(Ledger, settings.read(folder / "ledger.json"), str(folder / "ledger.json"))
     made_of = {name: skeleton(parts.where(folder, name, path)) for name, path in config.parts.items()}
-    family = make_family(config.family, spec, config.seed, made_of)
-    for stage in family.stages():
-        grown(family, stage, config.seed)
-    return Run(config, ledger, family, spec, made_of)
+    return Run(config, ledger, whole_family(config, spec, made_of), spec, made_of)
