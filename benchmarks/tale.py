@@ -3,19 +3,23 @@
     sfumato study studies/tale.toml --out runs/tale
     python -m benchmarks.tale runs/tale
 
-Frechet distance and MIND on the study's features against all 10,000 test images, each the mean of the study's trainings with
-their standard deviation; writes docs/results/tale-10000.csv, and docs/images/tale.png from the pictures of the report.
+Frechet distance and MIND on the features of the study against all 10,000 test images: a row for each training, written as it is
+found (so that a run goes on), to docs/results/tale-10000.csv; means and standard deviations are printed. Draws
+docs/images/tale.png from the pictures of the report too.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from benchmarks.why_diffusion import sheet, vectors
 from sfumato.data.base import Dataset
+from sfumato.files import write_atomic
 from sfumato.kinds import build
 from sfumato.maths.gaussians import frechet_distance
 from sfumato.metrics.mind import mind
@@ -26,34 +30,43 @@ from sfumato.training.run import load
 from sfumato.training.sampling import sample_pixels
 
 DRAWS, LONGEST = 10_000, 100
+HEADER = ["method", "seed", "FD-lite0-b4", "MIND-lite0-b4"]
 DOCS = Path(__file__).parents[1] / "docs"
 
 
 def main(folder: Path) -> None:
-    """A row for each method."""
+    """A row for each training; those of an earlier run stay."""
     study = resolve(Study.model_validate_json((folder / "study.json").read_text()))
     sheet(folder, study.study, DOCS / "images" / "tale.png")
     whole: Dataset = build(study.study.data.model_copy(update={"test": DRAWS})).load()
     true = vectors(whole.test.images)
-    found: dict[str, list[tuple[float, float]]] = {}
+    path = DOCS / "results" / "tale-10000.csv"
+    rows = list(csv.DictReader(path.open(newline=""))) if path.exists() else []
+    done = {(row["method"], int(row["seed"])) for row in rows}
     for cell in cells(study.study):
-        if cell.training is None:
+        name = study.study.methods[cell.method].name
+        if cell.training is None or (name, cell.seed) in done:
             continue
         run = load(run_folder(cell.training, folder))
         if run.family.calls() > LONGEST:
             continue
         made = vectors(sample_pixels(run, DRAWS, seed=cell.seed))
         distance = frechet_distance(made.mean(0), made.T.cov(), true.mean(0), true.T.cov())
-        name = study.study.methods[cell.method].name
-        found.setdefault(name, []).append((distance, mind(made, true)))
-        print(name, cell.seed, found[name][-1], flush=True)
-    with (DOCS / "results" / "tale-10000.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["method", "trainings", "FD-lite0-b4", "sd", "MIND-lite0-b4", "sd"])
-        for name, rows in found.items():
-            columns = [[row[i] for row in rows] for i in (0, 1)]
-            figures = [f"{f(c):.2f}" for c in columns for f in (mean, lambda c: stdev(c) if len(c) > 1 else 0.0)]
-            writer.writerow([name, len(rows), *figures])
+        rows.append(dict(zip(HEADER, [name, cell.seed, round(distance, 2), round(mind(made, true), 2)], strict=True)))
+        print(rows[-1], flush=True)
+        write_atomic(path, table(rows))
+    for name in dict.fromkeys(row["method"] for row in rows):
+        figures = [[float(row[column]) for row in rows if row["method"] == name] for column in HEADER[2:]]
+        print(name, *(f"{mean(f):.1f} ± {stdev(f) if len(f) > 1 else 0:.1f}" for f in figures))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """All rows so far."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, HEADER, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
 
 
 if __name__ == "__main__":

@@ -22,11 +22,11 @@ from sfumato.files import write_atomic
 from sfumato.images import LEVEL
 from sfumato.kinds import build, discover, parse
 from sfumato.maths.assignment import matched
+from sfumato.maths.mixture import Mixture
 from sfumato.reports.exact import build_page
 from sfumato.samplers.base import Sampler
 from sfumato.samplers.denoiser import clamped
-from sfumato.samplers.exact import Law, errors
-from sfumato.samplers.mixture import Mixture
+from sfumato.samplers.exact import Law, denoiser_of, errors
 from sfumato.samplers.schedules import Schedule
 from sfumato.samplers.spacings import Spacing
 from sfumato.streams import stream
@@ -104,7 +104,8 @@ def law_of(data: Dataset, classes: bool, clamp: bool) -> tuple[Law | None, Mixtu
     if data.spec.dimensions > LARGEST and not clamp:
         return stationary(data), None, "mean colour and power spectrum of the training images, as on a torus"
     one = fitted(data)
-    law = Law(one.axes[0].T @ one.means[0], one.variances[0])
+    axes, variances = one.axes
+    law = Law(axes[0].T @ one.means[0], variances[0])
     return law, one, "mean and covariance of the training images"
 
 
@@ -141,7 +142,7 @@ def apart(a: Float64[Tensor, "n d"], b: Float64[Tensor, "n d"], axes: Float64[Te
 
 def drawn(walk: Sampler, schedule: Schedule, law: Mixture, clamp: bool, seed: int) -> list[Tensor]:
     """Sets of images that a walk draws with the exact denoiser; every walk begins at the same noise."""
-    exact = law.denoiser(schedule)
+    exact = denoiser_of(law, schedule)
     denoiser, shape = clamped(exact) if clamp else exact, (DRAWS, law.means.shape[1], 1, 1)
     starts = [torch.randn(shape, generator=stream(seed, "start", k), dtype=torch.float64) for k in range(SETS)]
     walks = [walk.sample(denoiser, schedule.spread * x, stream(seed, "walk", k)) for k, x in enumerate(starts)]
@@ -186,7 +187,7 @@ def exact(
     true, others, floor = list[Tensor](), list[Tensor](), 0.0
     if mixture is not None and (clamp or classes):
         true, others = ([mixture.draw(DRAWS, stream(seed, name, k)) for k in range(SETS)] for name in ("one", "two"))
-        axes = torch.linalg.eigh(mixture.covariance())[1]
+        axes = torch.linalg.eigh(mixture.covariance)[1]
         floor = sum(apart(a, b, axes) for a, b in zip(others, true, strict=True)) / SETS
     for name, n, walk in walks:
         if noise.grid is not None and n > noise.grid:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from sfumato.data.digits import Digits
 from sfumato.data.photos import Photos
 from sfumato.data.toy import Toy
 from sfumato.exact import DRAWS, apart, drawn, fitted, law_of, stationary
 from sfumato.kinds import build, parse
-from sfumato.maths.gaussians import mixture_denoiser
+from sfumato.maths.mixture import Mixture
 from sfumato.samplers.base import Sampler
-from sfumato.samplers.exact import Law, errors
-from sfumato.samplers.mixture import Mixture
+from sfumato.samplers.exact import Law, denoiser_of, errors
 from sfumato.samplers.schedules import Schedule
 from sfumato.streams import stream
 from tests.cases import call
@@ -82,14 +83,18 @@ def test_a_mixture_of_the_classes_is_the_toy_itself() -> None:
     means, sigma, weights = toy.mixture()
     mixture = fitted(toy.load(), classes=True)
     torch.testing.assert_close(mixture.means, means.double(), atol=0.005, rtol=0)
-    torch.testing.assert_close(mixture.variances.sqrt(), torch.full((8, 2), sigma).double(), atol=0.004, rtol=0)
+    torch.testing.assert_close(mixture.axes[1].sqrt(), torch.full((8, 2), sigma).double(), atol=0.004, rtol=0)
     cosine: Schedule = build(parse(Schedule, "cosine"))
-    known = Mixture.of(weights, means, sigma**2 * torch.eye(2).repeat(8, 1, 1))
+    known = Mixture.round(weights, means, sigma)
     for t in (0.05, 0.4, 0.8):
-        bar = cosine.at(t)[0] ** 2
+        alpha, noise = cosine.at(t)
         x_t = torch.randn(50, 2, 1, 1, generator=stream(0, "x")).double()
-        made = known.denoiser(cosine)(x_t, torch.full((50,), t).double()).mean
-        true = mixture_denoiser(x_t.flatten(1), bar, means.double(), sigma, weights.double())
+        made = denoiser_of(known, cosine)(x_t, torch.full((50,), t).double()).mean
+        x_t.requires_grad_(True)
+        modes = Independent(Normal(alpha * means.double(), math.hypot(alpha * sigma, noise)), 1)
+        density = MixtureSameFamily(Categorical(weights.double()), modes).log_prob(x_t.flatten(1))
+        (score,) = torch.autograd.grad(density.sum(), x_t)
+        true = ((x_t + noise**2 * score) / alpha).detach().flatten(1)
         torch.testing.assert_close(made.flatten(1), true)
     x = known.draw(8000, stream(0, "d"))
     near = torch.cdist(x, means.double()).min(1)
@@ -107,7 +112,7 @@ def test_components_of_other_widths_are_told_apart() -> None:
         a, s = cosine.at(t)
         x_t = torch.tensor([-1.0, 0.05, 0.2, 2.0]).double()
         joint = p * torch.distributions.Normal(a * x_0, s).log_prob(x_t[:, None]).exp()
-        made = narrow.denoiser(cosine)(x_t.view(-1, 1, 1, 1), torch.full((4,), t).double()).mean.flatten()
+        made = denoiser_of(narrow, cosine)(x_t.view(-1, 1, 1, 1), torch.full((4,), t).double()).mean.flatten()
         torch.testing.assert_close(made, (joint * x_0).sum(1) / joint.sum(1), atol=1e-6, rtol=1e-5)
 
 
@@ -124,11 +129,11 @@ def test_walks_to_a_mixture_come_as_near_as_draws_of_it(tmp_path: Path) -> None:
 def test_draws_say_of_a_linear_walk_what_its_formula_says(name: str, steps: int) -> None:
     _, mixture, _ = law_of(Digits(Digits.Config()).load(), classes=False, clamp=False)
     assert mixture is not None
-    axes = torch.linalg.eigh(mixture.covariance())[1]
-    torch.testing.assert_close(mixture.covariance() @ axes, axes * torch.linalg.eigvalsh(mixture.covariance()))
+    axes = torch.linalg.eigh(mixture.covariance)[1]
+    torch.testing.assert_close(mixture.covariance @ axes, axes * torch.linalg.eigvalsh(mixture.covariance))
     noise: Schedule = build(parse(Schedule, "cosine"))
     walk: Sampler = build(parse(Sampler, {"kind": name, "steps": steps}))
-    law = Law(mixture.axes[0].T @ mixture.means[0], mixture.variances[0])
+    law = Law(mixture.axes[0][0].T @ mixture.means[0], mixture.axes[1][0])
     told = errors(walk, noise, law).total
     made = drawn(walk, noise, mixture, False, 0)
     true, others = ([mixture.draw(DRAWS, stream(0, word, k)) for k in range(len(made))] for word in ("a", "b"))

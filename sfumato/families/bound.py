@@ -49,7 +49,7 @@ def bound(denoiser: Denoiser, x: Images, rng: Rngs) -> dict[str, Float64[Tensor,
         u = uniforms(rng, len(x)).double()
         k = low + 1 + (u * (high - low)).floor().clamp(max=high - low - 1).long()
         t, before = times[k], times[k - 1]
-        _, own, factor = (part.view(-1, 1, 1, 1) for part in schedule.step(t, before))
+        _, own, factor = (part.view(-1, 1, 1, 1) for part in schedule.posterior(t, before))
         error, variance, learnt = looked(t)
         wide = own + factor**2 * variance if learnt is None else learnt
         each = 0.5 * (wide.log() - own.log() + (own + factor**2 * error) / wide - 1)

@@ -31,8 +31,8 @@ class Prior(nn.Module):
         """Take the likeliest mixture of these vectors, if it is one."""
         if self.components:
             found = fit_mixture(z, self.components, stream(0, "mixture", device=z.device))
-            for name, value in zip(("shares", "means", "factors"), found, strict=True):
-                getattr(self, name).copy_(value)
+            for mine, value in ((self.shares, found.weights), (self.means, found.means), (self.factors, found.factors)):
+                mine.copy_(value)
 
     def draw(self, n: int, rng: Rngs) -> Float[Tensor, "n k"]:
         """n latent vectors."""

@@ -16,9 +16,9 @@ def ends(schedule: Schedule, t: Times) -> tuple[Tensor, Tensor]:
     """Log beta and log beta-tilde of the step that ends at t; beta-tilde of the first, which is 0, is that of the second."""
     assert schedule.grid is not None
     k = (t * schedule.grid).round()
-    beta = schedule.step(t, (k - 1) / schedule.grid)[0]
+    beta = schedule.posterior(t, (k - 1) / schedule.grid).beta
     later = k.clamp(min=2)
-    tilde = schedule.step(later / schedule.grid, (later - 1) / schedule.grid)[1]
+    tilde = schedule.posterior(later / schedule.grid, (later - 1) / schedule.grid).beta_tilde
     return beta.log().view(-1, 1, 1, 1), tilde.log().view(-1, 1, 1, 1)
 
 
@@ -36,7 +36,7 @@ def hybrid(schedule: Schedule, t: Times, x_0: Images, mean: Images, said: Images
     """
     assert schedule.grid is not None
     k = (t * schedule.grid).round()
-    factor = schedule.step(t, (k - 1) / schedule.grid)[2].view(-1, 1, 1, 1).to(x_0.dtype)
+    factor = schedule.posterior(t, (k - 1) / schedule.grid).factor.view(-1, 1, 1, 1).to(x_0.dtype)
     apart = (factor * (x_0 - mean)).square()
     high, low = (end.to(x_0.dtype) for end in ends(schedule, t))
     v = (said + 1) / 2

@@ -6,12 +6,15 @@ no formula here needs that. Time rises with noise.
 
 from __future__ import annotations
 
+from typing import Generic, NamedTuple, TypeVar
+
 from jaxtyping import Float
 from torch import Tensor
 
 X = Float[Tensor, " *shape"]
 Coefficient = Float[Tensor, " *#shape"]
 Scalar = Coefficient | float
+S = TypeVar("S", float, Tensor)
 
 
 def diffuse(x_0: X, eps: X, alpha: Scalar, sigma: Scalar) -> X:
@@ -39,16 +42,31 @@ def x_0_from_velocity(x_t: X, v: X, alpha: Scalar, sigma: Scalar) -> X:
     return (alpha * x_t - sigma * v) / (alpha**2 + sigma**2)
 
 
-def posterior_mean(x_0: X, x_t: X, at_t: tuple[float, float], at_s: tuple[float, float]) -> X:
-    """The mean of q(x_s | x_t, x_0) for s < t, steps left out or not, from (alpha, sigma) at both times.
+class Posterior(NamedTuple, Generic[S]):
+    """Of q(x_s | x_t, x_0) for s < t, steps left out or not."""
 
-    With r = alpha_t / alpha_s and beta = sigma_t^2 - r^2 sigma_s^2, the variance of the step s -> t:
-    mean = (alpha_s beta x_0 + r sigma_s^2 x_t) / sigma_t^2. One step apart this is equation 7 of Ho et al. (2020).
+    beta: S
+    """The variance of the step s -> t: sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2."""
+    beta_tilde: S
+    """Its own variance: sigma_s^2 beta / sigma_t^2."""
+    factor: S
+    """Of x_0 in its mean: alpha_s beta / sigma_t^2."""
+
+
+def posterior(at_t: tuple[S, S], at_s: tuple[S, S]) -> Posterior[S]:
+    """From (alpha, sigma) at both times."""
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = at_t, at_s
+    beta = sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2
+    return Posterior(beta, sigma_s**2 * beta / sigma_t**2, alpha_s * beta / sigma_t**2)
+
+
+def posterior_mean(x_0: X, x_t: X, at_t: tuple[float, float], at_s: tuple[float, float]) -> X:
+    """The mean of q(x_s | x_t, x_0): (alpha_s beta x_0 + r sigma_s^2 x_t) / sigma_t^2 with r = alpha_t / alpha_s.
+
+    One step apart this is equation 7 of Ho et al. (2020).
     """
     (alpha_t, sigma_t), (alpha_s, sigma_s) = at_t, at_s
-    ratio = alpha_t / alpha_s
-    beta = sigma_t**2 - (ratio * sigma_s) ** 2
-    return (alpha_s * beta / sigma_t**2) * x_0 + (ratio * sigma_s**2 / sigma_t**2) * x_t
+    return posterior(at_t, at_s).factor * x_0 + (alpha_t / alpha_s * sigma_s**2 / sigma_t**2) * x_t
 
 
 def ddim(x_t: X, x_0: X, at_t: tuple[float, float], at_s: tuple[float, float]) -> X:

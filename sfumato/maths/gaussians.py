@@ -1,4 +1,4 @@
-"""Gaussians in closed form: the Frechet distance between two, and mixtures with an exact score and denoiser."""
+"""Gaussians in closed form: the Frechet distance between two."""
 
 from __future__ import annotations
 
@@ -82,39 +82,3 @@ def roots_of(symmetric: Float64[Tensor, "d d"]) -> Float64[Tensor, " d"]:
     if symmetric.device.type == "cpu":  # NumPy's takes three quarters of the time of torch's
         return torch.from_numpy(np.linalg.eigvalsh(symmetric.numpy())).clamp(min=0).sqrt()
     return torch.linalg.eigvalsh(symmetric).clamp(min=0).sqrt()
-
-
-def mixture_denoiser(
-    x_t: Float[Tensor, "B d"],
-    alpha_bar: float,
-    means: Float[Tensor, "K d"],
-    sigma: float,
-    weights: Float[Tensor, " K"],
-) -> Float[Tensor, "B d"]:
-    """E[x_0 | x_t] when x_0 is a mixture of round Gaussians N(m_k, sigma^2 I) and x_t its diffusion at alpha_bar.
-
-    x_t given mode k is N(sqrt(alpha_bar) m_k, v I) with v = alpha_bar sigma^2 + 1 - alpha_bar; within the mode,
-    E[x_0 | x_t] = m_k + sqrt(alpha_bar) sigma^2 / v (x_t - sqrt(alpha_bar) m_k).
-    Reference: Karras et al. (2024), Guiding a diffusion model with a bad version of itself (the 2-D mixture as a test bed).
-    """
-    root = alpha_bar**0.5
-    variance = alpha_bar * sigma**2 + 1 - alpha_bar
-    offset = x_t[:, None] - root * means[None]
-    posterior = (weights.log()[None] - offset.square().sum(-1) / (2 * variance)).softmax(dim=1)
-    within = means[None] + root * sigma**2 / variance * offset
-    return (posterior[..., None] * within).sum(1)
-
-
-def mixture_score(
-    x_t: Float[Tensor, "B d"],
-    alpha_bar: float,
-    means: Float[Tensor, "K d"],
-    sigma: float,
-    weights: Float[Tensor, " K"],
-) -> Float[Tensor, "B d"]:
-    """grad log q(x_t) = (sqrt(alpha_bar) E[x_0 | x_t] - x_t) / (1 - alpha_bar), Tweedie's formula for the mixture.
-
-    Needs alpha_bar < 1.
-    """
-    x_0 = mixture_denoiser(x_t, alpha_bar, means, sigma, weights)
-    return (alpha_bar**0.5 * x_0 - x_t) / (1 - alpha_bar)

@@ -1,9 +1,10 @@
-"""Mixtures of Gaussians: fitted by expectation and maximisation, drawn from, and their density."""
+"""Mixtures of Gaussians: fitted by expectation and maximisation, drawn from, their density, and their denoiser at any noise."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -13,14 +14,46 @@ from torch import Generator, Tensor
 from sfumato.errors import ShapeError
 from sfumato.maths.clusters import k_means, nearest
 
+LEAST = 1e-12  # of a variance, where rounding would leave less than nothing
 
-class Mixture(NamedTuple):
+
+@dataclass(frozen=True)
+class Mixture:
     """sum_k w_k N(m_k, L_k L_k^T)."""
 
     weights: Float64[Tensor, " K"]
     means: Float64[Tensor, "K d"]
     factors: Float64[Tensor, "K d d"]
     """Lower Cholesky factors of the covariances."""
+
+    @classmethod
+    def of(
+        cls, weights: Float[Tensor, " K"], means: Float[Tensor, "K d"], covariances: Float[Tensor, "K d d"]
+    ) -> Mixture:
+        """From covariances."""
+        return cls(weights.double(), means.double(), torch.linalg.cholesky(covariances.double()))
+
+    @classmethod
+    def round(cls, weights: Float[Tensor, " K"], means: Float[Tensor, "K d"], sigma: float) -> Mixture:
+        """Of round Gaussians N(m_k, sigma^2 I)."""
+        return cls(
+            weights.double(), means.double(), sigma * torch.eye(means.shape[1]).double().expand(len(means), -1, -1)
+        )
+
+    @cached_property
+    def axes(self) -> tuple[Float64[Tensor, "K d d"], Float64[Tensor, "K d"]]:
+        """Unit axes of each component, in columns, and the variance along each."""
+        variances, axes = torch.linalg.eigh(self.factors @ self.factors.mT)
+        return axes, variances.clamp(min=LEAST)
+
+    @property
+    def covariance(self) -> Float64[Tensor, "d d"]:
+        """Of all components together."""
+        off = self.means - self.weights @ self.means
+        total: Tensor = (
+            self.weights[:, None, None] * (self.factors @ self.factors.mT + off[:, :, None] * off[:, None])
+        ).sum(0)
+        return total
 
     def log_joint(self, x: Float[Tensor, "n d"]) -> Float64[Tensor, "n K"]:
         """log w_k + log N(x; m_k, C_k)."""
@@ -35,7 +68,7 @@ class Mixture(NamedTuple):
         """The log density.
 
         Example:
-            >>> one = Mixture(torch.ones(1).double(), torch.zeros(1, 1).double(), torch.eye(1)[None].double())
+            >>> one = Mixture.round(torch.ones(1), torch.zeros(1, 1), 1.0)
             >>> round(float(one.log_prob(torch.zeros(1, 1))), 4)
             -0.9189
         """
@@ -44,9 +77,37 @@ class Mixture(NamedTuple):
     def at(self, uniform: Float[Tensor, " n"], normal: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """Draws, from uniform numbers that choose the component and normal ones that are moved by it."""
         edges = self.weights.cumsum(0).to(uniform)
-        k = torch.searchsorted(edges, uniform.contiguous()).clamp(max=len(self.weights) - 1)
-        every = torch.einsum("kij,nj->kni", self.factors.to(normal), normal)  # one product for all: faster than by draw
-        return self.means.to(normal)[k] + every[k, torch.arange(len(k), device=k.device)]
+        label = torch.searchsorted(edges, uniform.contiguous()).clamp(max=len(self.weights) - 1)
+        made = self.means.to(normal)[label]
+        for k in label.unique().tolist():
+            made[label == k] += normal[label == k] @ self.factors[k].T.to(normal)
+        return made
+
+    def draw(self, n: int, rng: Generator) -> Float64[Tensor, "n d"]:
+        """n draws."""
+        uniform = torch.rand(n, generator=rng, dtype=torch.float64)
+        return self.at(uniform, torch.randn(n, self.means.shape[1], generator=rng, dtype=torch.float64))
+
+    def denoised(self, x_t: Float[Tensor, "n d"], alpha: float, sigma: float) -> Float64[Tensor, "n d"]:
+        """E[x_0 | x_t] of x_t = alpha x_0 + sigma eps.
+
+        It is sum_k p(k | x_t) (m_k + alpha C_k (alpha^2 C_k + sigma^2)^-1 (x_t - alpha m_k)).
+
+        Example:
+            >>> Mixture.round(torch.ones(1), torch.zeros(1, 1), 1.0).denoised(torch.ones(1, 1), 0.6, 0.8)
+            tensor([[0.6000]], dtype=torch.float64)
+        """
+        axes, variances = self.axes
+        noisy = alpha**2 * variances + sigma**2
+        z = (x_t.double() - alpha * self.means[:, None]) @ axes  # K n d
+        within = self.means[:, None] + (alpha * variances / noisy)[:, None] * z @ axes.mT
+        log = self.weights.log()[:, None] - 0.5 * (z.square() / noisy[:, None] + noisy.log()[:, None]).sum(2)
+        mean: Tensor = (log.softmax(0)[:, :, None] * within).sum(0)
+        return mean
+
+    def score(self, x_t: Float[Tensor, "n d"], alpha: float, sigma: float) -> Float64[Tensor, "n d"]:
+        """grad log q(x_t) = (alpha E[x_0 | x_t] - x_t) / sigma^2 (Tweedie's formula), for sigma above 0."""
+        return (alpha * self.denoised(x_t, alpha, sigma) - x_t) / sigma**2
 
 
 def fit_mixture(

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from sfumato.images import Images
-from sfumato.maths.diffusion import posterior_mean
+from sfumato.maths.diffusion import posterior, posterior_mean
 from sfumato.samplers.base import Past, Sampler, Walk, full, noise_like
 from sfumato.samplers.denoiser import Denoiser
 from sfumato.streams import Rngs
@@ -46,8 +46,7 @@ class Ancestral(Sampler):
         trained = schedule.grid is not None and round((t - s) * schedule.grid) == 1
         if trained and told.step_variance is not None:
             return mean + told.step_variance.sqrt() * noise_like(mean, rng)
-        variance = schedule.variance(t, s)
+        known = posterior(at_t, at_s)
         every = self.config.steps is None or self.config.steps >= (schedule.grid or 0)
-        if trained and every and self.config.variance == "beta":
-            variance = at_t[1] ** 2 - (at_t[0] / at_s[0] * at_s[1]) ** 2
+        variance = known.beta if trained and every and self.config.variance == "beta" else known.beta_tilde
         return mean + math.sqrt(max(variance, 0.0)) * noise_like(mean, rng)

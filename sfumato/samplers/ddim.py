@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from sfumato.images import Images
-from sfumato.maths.diffusion import eps_from_x_0
+from sfumato.maths.diffusion import eps_from_x_0, posterior
 from sfumato.samplers.base import Past, Sampler, Walk, full, noise_like
 from sfumato.samplers.denoiser import Denoiser
 from sfumato.streams import Rngs
@@ -34,7 +34,7 @@ class DDIM(Sampler):
         schedule, eta = denoiser.schedule, self.config.eta
         (alpha_t, sigma_t), (alpha_s, sigma_s) = schedule.at(t), schedule.at(s)
         x_0 = denoiser(x_t, full(t, x_t)).mean
-        variance = eta**2 * schedule.variance(t, s)
+        variance = eta**2 * posterior((alpha_t, sigma_t), (alpha_s, sigma_s)).beta_tilde
         eps = eps_from_x_0(x_t, x_0, alpha_t, sigma_t)
         x = alpha_s * x_0 + math.sqrt(max(sigma_s**2 - variance, 0.0)) * eps
         return x + math.sqrt(variance) * noise_like(x, rng) if variance > 0 and s > 0 else x

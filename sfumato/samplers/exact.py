@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float64
@@ -24,6 +24,14 @@ from sfumato.streams import normals, stream
 SPARE = 2  # seeds beyond those that the noise of a step could be solved for with
 
 
+class Known(Protocol):
+    """A law whose denoiser is a formula."""
+
+    def denoised(self, x_t: Float64[Tensor, "n d"], alpha: float, sigma: float) -> Float64[Tensor, "n d"]:
+        """E[x_0 | x_t] of x_t = alpha x_0 + sigma eps."""
+        ...
+
+
 class Law(NamedTuple):
     """Independent normal numbers: the coordinates of normal images in the axes of their covariance."""
 
@@ -34,6 +42,11 @@ class Law(NamedTuple):
         """What noise makes of it until t: N(alpha m, alpha^2 v + sigma^2)."""
         alpha, sigma = schedule.at(t)
         return Law(alpha * self.mean, alpha**2 * self.variance + sigma**2)
+
+    def denoised(self, x_t: Float64[Tensor, "n d"], alpha: float, sigma: float) -> Float64[Tensor, "n d"]:
+        """E[x_0 | x_t] = m + alpha v / (alpha^2 v + sigma^2) (x_t - alpha m)."""
+        gain = alpha * self.variance / (alpha**2 * self.variance + sigma**2)
+        return self.mean + gain * (x_t - alpha * self.mean)
 
     def distance(self, other: Law) -> float:
         """W_2, the root of sum (m - m')^2 + (sd - sd')^2."""
@@ -55,13 +68,12 @@ class Errors:
     calls: int
 
 
-def denoiser_of(law: Law, schedule: Schedule) -> Denoiser:
-    """E[x_0 | x_t] = m + alpha v / (alpha^2 v + sigma^2) (x_t - alpha m), for coordinates as pictures of 1 x d."""
+def denoiser_of(law: Known, schedule: Schedule) -> Denoiser:
+    """The exact denoiser of a law of images as rows of numbers; coordinates come as pictures of 1 x d."""
 
     def call(x_t: Images, t: Times) -> Denoised:
-        alpha, sigma = schedule.at(float(t.flatten()[0]))
-        gain = alpha * law.variance / (alpha**2 * law.variance + sigma**2)
-        return Denoised(law.mean + gain * (x_t - alpha * law.mean))
+        mean = law.denoised(x_t.flatten(1), *schedule.at(float(t.flatten()[0])))
+        return Denoised(mean.to(x_t.dtype).view_as(x_t))
 
     return From(schedule, call)
 

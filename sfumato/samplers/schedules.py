@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from sfumato.config import Strict
 from sfumato.kinds import Kind
-from sfumato.maths.diffusion import Coefficient
+from sfumato.maths.diffusion import Coefficient, Posterior, posterior
 
 FEW = (0.01, 0.05, 0.2, 0.5, 0.8)  # betas of a walk of five steps, for trying
 FINE = 4096  # places at which a schedule without a grid is looked at, to invert it
@@ -60,17 +60,9 @@ class Schedule(Kind, ABC, root=True):
         return t if self.grid is None else (t * self.grid).round().clamp(min=1) / self.grid
 
     @final
-    def variance(self, t: float, s: float) -> float:
-        """The variance of q(x_s | x_t, x_0), s < t: sigma_s^2 (1 - (alpha_t sigma_s / (alpha_s sigma_t))^2) (beta-tilde)."""
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = self.at(t), self.at(s)
-        return sigma_s**2 * (1.0 - (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2)
-
-    @final
-    def step(self, t: Coefficient, s: Coefficient) -> tuple[Coefficient, Coefficient, Coefficient]:
-        """Of times s < t: beta, the step's variance; beta-tilde, that of q(x_s | x_t, x_0); and x_0's factor in its mean."""
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = ((self.alpha(time), self.sigma(time)) for time in (t, s))
-        beta = sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2
-        return beta, sigma_s**2 * beta / sigma_t**2, alpha_s * beta / sigma_t**2
+    def posterior(self, t: Coefficient, s: Coefficient) -> Posterior[Tensor]:
+        """What q(x_s | x_t, x_0) is made of, for times s < t."""
+        return posterior((self.alpha(t), self.sigma(t)), (self.alpha(s), self.sigma(s)))
 
     @final
     def noise(self, x_s: Tensor, s: Tensor, t: Tensor, eps: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def test_the_posterior_in_two_steps_is_the_posterior(level: float, share: float)
     x_0 = torch.tensor(0.7, dtype=torch.float64)
     at_zero, at_one = (posterior_mean(x_0, a_t * 0 + x, t, s) for x in (0, 1))
     schedule = Betas(Betas.Config(betas=(1 - bar[1], 1 - bar[0] / bar[1])))  # alpha_bar = 1, a_s, a_t
-    variance = torch.tensor(schedule.variance(1.0, 0.5), dtype=torch.float64)
+    variance = schedule.posterior(*torch.tensor([1.0, 0.5], dtype=torch.float64)).beta_tilde
     slope = at_one - at_zero
     torch.testing.assert_close(at_zero + slope * a_t.sqrt() * x_0, a_s.sqrt() * x_0)
     torch.testing.assert_close(variance + slope**2 * (1 - a_t), 1 - a_s)

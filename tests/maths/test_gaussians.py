@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from sfumato.errors import ShapeError
-from sfumato.maths.gaussians import frechet_distance, mixture_denoiser, mixture_score
+from sfumato.maths.gaussians import frechet_distance
+from sfumato.maths.mixture import Mixture
 from sfumato.maths.moments import Moments
 
 
@@ -46,16 +47,16 @@ def test_moments_do_not_depend_on_the_order() -> None:
 
 def test_nothing_is_left_to_guess_without_noise() -> None:
     x = torch.tensor([[0.4, 0.1], [0.0, 0.0]])
-    torch.testing.assert_close(mixture_denoiser(x, 1.0, MEANS, 0.1, WEIGHTS), x)
+    torch.testing.assert_close(Mixture.round(WEIGHTS, MEANS, 0.1).denoised(x, 1.0, 0.0), x.double())
 
 
 def test_pure_noise_says_the_mean() -> None:
     weights = torch.tensor([0.9, 0.1])
-    made = mixture_denoiser(torch.randn(5, 2), 1e-12, MEANS, 0.1, weights)
-    torch.testing.assert_close(made, (weights[:, None] * MEANS).sum(0).expand(5, 2), atol=1e-4, rtol=0)
+    made = Mixture.round(weights, MEANS, 0.1).denoised(torch.randn(5, 2), 1e-6, 1.0)
+    torch.testing.assert_close(made, (weights[:, None] * MEANS).sum(0).double().expand(5, 2), atol=1e-4, rtol=0)
 
 
 def test_far_away_the_score_points_home_and_stays_finite() -> None:
     x = torch.tensor([[1e4, 0.0], [0.0, -1e4]])
-    score = mixture_score(x, 0.5, MEANS, 0.1, WEIGHTS)
+    score = Mixture.round(WEIGHTS, MEANS, 0.1).score(x, 0.5**0.5, 0.5**0.5)
     assert bool(score.isfinite().all()) and float(score[0, 0]) < 0 < float(score[1, 1])

@@ -17,13 +17,14 @@ from diffusers import (
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from sfumato.maths.diffusion import diffuse, posterior_mean, score_from_x_0, velocity, x_0_from_velocity
-from sfumato.maths.gaussians import mixture_denoiser, mixture_score
+from sfumato.maths.diffusion import diffuse, posterior, posterior_mean, score_from_x_0, velocity, x_0_from_velocity
+from sfumato.maths.mixture import Mixture
 from sfumato.samplers.ancestral import Ancestral
 from sfumato.samplers.base import Sampler
 from sfumato.samplers.ddim import DDIM
 from sfumato.samplers.denoiser import Denoised, From
 from sfumato.samplers.dpm_solver_pp import DPMSolverPP
+from sfumato.samplers.exact import denoiser_of
 from sfumato.samplers.heun import Heun
 from sfumato.samplers.schedules import Betas, Cosine, Linear, Schedule
 from sfumato.samplers.unipc import UniPC
@@ -114,7 +115,7 @@ def test_posterior_is_bayes_rule(t: int, s: int) -> None:
     x_0, x_t = 0.7, -1.3
     at_t, at_s = LINEAR.at(t / T), LINEAR.at(s / T)
     mean = posterior_mean(*(torch.tensor(v, dtype=torch.float64) for v in (x_0, x_t)), at_t, at_s)
-    variance = LINEAR.variance(t / T, s / T)
+    variance = posterior(at_t, at_s).beta_tilde
     if s == 0:
         assert float(mean) == pytest.approx(x_0) and float(variance) == 0.0
         return
@@ -135,7 +136,7 @@ def test_posterior_by_quadrature() -> None:
     schedule = Betas(Betas.Config(betas=(1 - a_s, 1 - a_t / a_s)))  # a walk of two steps that goes through both
     at_t, at_s = schedule.at(1.0), schedule.at(0.5)
     mean = posterior_mean(*(torch.tensor(v, dtype=torch.float64) for v in (x_0, x_t)), at_t, at_s)
-    variance = schedule.variance(1.0, 0.5)
+    variance = posterior(at_t, at_s).beta_tilde
     assert float(mean) == pytest.approx(expected, rel=1e-8)
     assert float(variance) == pytest.approx((density * (x_s - expected) ** 2).sum(), rel=1e-8)
 
@@ -153,6 +154,7 @@ def test_velocity_is_diffusers() -> None:
 
 MEANS = torch.tensor([[0.7, 0.0], [-0.35, 0.6], [-0.35, -0.6]])
 SIGMA, WEIGHTS = 0.08, torch.tensor([0.5, 0.3, 0.2])
+MIXTURE = Mixture.round(WEIGHTS, MEANS, SIGMA)
 
 
 def noised(alpha_bar: float) -> MixtureSameFamily:
@@ -164,10 +166,10 @@ def noised(alpha_bar: float) -> MixtureSameFamily:
 def test_score_is_the_gradient_of_the_log_density(alpha_bar: float) -> None:
     x = (drawn(2, 64, 2) * 0.8).double().requires_grad_(True)
     (expected,) = torch.autograd.grad(noised(alpha_bar).log_prob(x).sum(), x)
-    score = mixture_score(x.detach(), alpha_bar, MEANS.double(), SIGMA, WEIGHTS.double())
+    noise = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
+    score = MIXTURE.score(x.detach(), *noise)
     torch.testing.assert_close(score, expected, rtol=1e-5, atol=1e-5)
-    x_0 = mixture_denoiser(x.detach(), alpha_bar, MEANS.double(), SIGMA, WEIGHTS.double())
-    made = score_from_x_0(x.detach(), x_0, math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
+    made = score_from_x_0(x.detach(), MIXTURE.denoised(x.detach(), *noise), *noise)
     torch.testing.assert_close(made, score, rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(made, expected, rtol=1e-5, atol=1e-5)
 
@@ -181,7 +183,7 @@ def test_denoiser_by_quadrature(alpha_bar: float) -> None:
     x_t = drawn(3, 6, 2).double() * 0.6
     log = prior - (x_t[:, None] - math.sqrt(alpha_bar) * grid).square().sum(-1) / (2 * (1 - alpha_bar))
     expected = log.softmax(dim=1) @ grid
-    made = mixture_denoiser(x_t, alpha_bar, MEANS.double(), SIGMA, WEIGHTS.double())
+    made = MIXTURE.denoised(x_t, math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
     torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -198,11 +200,7 @@ def test_denoiser_by_quadrature(alpha_bar: float) -> None:
 def test_an_exact_denoiser_draws_the_mixture(sampler: Ancestral | DDIM) -> None:
     n, schedule = 4000, Cosine(Cosine.Config(steps=1000))
 
-    def denoise(x: Tensor, t: Tensor) -> Denoised:
-        alpha_bar = schedule.at(float(t[0]))[0] ** 2
-        return Denoised(mixture_denoiser(x[:, :, 0, 0], alpha_bar, MEANS, SIGMA, WEIGHTS)[:, :, None, None])
-
-    made = sampler.sample(From(schedule, denoise), drawn(4, n, 2, 1, 1), stream(0, "sample"))[:, :, 0, 0]
+    made = sampler.sample(denoiser_of(MIXTURE, schedule), drawn(4, n, 2, 1, 1), stream(0, "sample"))[:, :, 0, 0]
     mode = torch.cdist(made, MEANS).argmin(1)
     share = torch.bincount(mode, minlength=3) / n
     assert torch.allclose(share, WEIGHTS, atol=0.03)  # four standard errors of a share
@@ -217,9 +215,8 @@ placed = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # Nu
 
 def bent(x: Tensor, t: Tensor) -> Tensor:
     """What no solver integrates exactly."""
-    alpha_bar = float(LINEAR.alpha(t[:1])) ** 2
-    means, weights = torch.tensor([[0.8], [-0.5]]).double(), torch.tensor([0.7, 0.3]).double()
-    return mixture_denoiser(x.flatten(1).double().reshape(-1, 1), alpha_bar, means, 0.1, weights).view(x.shape)
+    law = Mixture.round(torch.tensor([0.7, 0.3]), torch.tensor([[0.8], [-0.5]]), 0.1)
+    return law.denoised(x.reshape(-1, 1), *LINEAR.at(float(t[0]))).view(x.shape)
 
 
 def walked(sampler: Sampler, levels: list[int], x: Tensor) -> list[Tensor]:

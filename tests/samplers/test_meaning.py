@@ -15,11 +15,12 @@ from sfumato.families.base import Batch
 from sfumato.families.ddpm import DDPM
 from sfumato.images import Images
 from sfumato.kinds import build, kinds_of, parse
-from sfumato.maths.gaussians import mixture_denoiser
+from sfumato.maths.mixture import Mixture
 from sfumato.networks.condition import Condition
 from sfumato.restorers.ddnm import DDNM
 from sfumato.samplers.base import Past, Sampler, Walk, full
 from sfumato.samplers.denoiser import Denoised, Denoiser, From, clamped, classifier_free, guided, projected
+from sfumato.samplers.exact import denoiser_of
 from sfumato.samplers.schedules import Cosine
 from sfumato.streams import Rngs, stream
 from sfumato.tasks.base import Observation
@@ -41,12 +42,7 @@ def drawn(seed: int, *shape: int) -> Tensor:
 
 
 def mixture(sigma: float) -> Denoiser:
-    def call(x: Tensor, t: Tensor) -> Denoised:
-        alpha, _ = SCHEDULE.at(float(t[0]))
-        x_0 = mixture_denoiser(x[:, :, 0, 0].double(), alpha**2, MEANS.double(), sigma, WEIGHTS.double())
-        return Denoised(x_0[:, :, None, None].float())
-
-    return From(SCHEDULE, call)
+    return denoiser_of(Mixture.round(WEIGHTS, MEANS, sigma), SCHEDULE)
 
 
 def spread(spacing: str, steps: int, sigma: float = 0.05) -> float:
@@ -174,8 +170,7 @@ class Listening(nn.Module):
         self.times.append(time)
         if x_t.shape[1] != 2:
             return x_t * self.weight
-        alpha, _ = SCHEDULE.at(float(time[0]))
-        return mixture_denoiser(x_t[:, :, 0, 0], alpha**2, MEANS, 0.08, WEIGHTS)[:, :, None, None]
+        return mixture(0.08)(x_t, time).mean
 
 
 def test_a_network_hears_the_same_time_in_training_and_in_sampling() -> None:
@@ -276,7 +271,7 @@ def test_a_network_that_knows_the_cosine_by_its_formula_draws_the_mixture() -> N
     class Oracle(nn.Module):
         def forward(self, x_t: Tensor, time: Tensor, condition: Condition) -> Tensor:
             bar = float(cosine_bar(time[:1]).clamp(min=0))
-            x_0 = mixture_denoiser(x_t[:, :, 0, 0].double(), bar, MEANS.double(), 0.08, WEIGHTS.double())
+            x_0 = Mixture.round(WEIGHTS, MEANS, 0.08).denoised(x_t[:, :, 0, 0], bar**0.5, (1 - bar) ** 0.5)
             return x_0[:, :, None, None].float()
 
     config = DDPM.Config(width=4, prediction="x0", sampler={"kind": "ancestral", "steps": None})
