@@ -19,10 +19,10 @@ def build_page(folder: Path, exact: Mapping[str, Any]) -> Path:
 
 
 def error_against_calls(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Both axes in powers; a line for each sampler, broken where draws are compared."""
+    """Both axes in powers; a line for each sampler, broken where draws are compared, a triangle below their error."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     figure = Figure(figsize=(8.5, 4.6), layout="constrained")
     FigureCanvasSVG(figure)
@@ -31,16 +31,14 @@ def error_against_calls(rows: Sequence[Mapping[str, Any]]) -> str:
         mine = sorted((row for row in rows if row["sampler"] == name), key=lambda row: row["calls"])
         colour = PALETTE[place % len(PALETTE)]
         line = "--" if mine[0]["floor"] is not None else "-"
-        axes.plot(
-            [row["calls"] for row in mine],
-            [row["total"] for row in mine],
-            line,
-            marker="o",
-            ms=4,
-            color=colour,
-            label=name,
-        )
+        calls, drawn = [row["calls"] for row in mine], [max(row["total"], row["error"] or 0.0) for row in mine]
+        axes.plot(calls, drawn, line, color=colour, label=name)
+        for marker, hidden in (("o", False), ("v", True)):
+            those = [i for i, row in enumerate(mine) if (row["total"] < drawn[i]) == hidden]
+            axes.plot([calls[i] for i in those], [drawn[i] for i in those], marker, ms=5 if hidden else 4, color=colour)
     axes.set(xscale="log", yscale="log", xlabel="calls of the denoiser for one image")
+    axes.set_xticks(sorted({row["calls"] for row in rows}))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.set_ylabel("distance from the images, W2, grey levels a pixel", fontsize=9)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
