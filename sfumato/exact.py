@@ -74,8 +74,8 @@ class Exact:
     rows: list[Row]
 
 
-def fitted(data: Dataset, classes: bool = False) -> Mixture:
-    """One Gaussian of all training images, or one for each class.
+def gaussian_of(data: Dataset, classes: bool = False) -> tuple[Any, Mixture]:
+    """The family `gaussian` fitted to the training images, and its law: one Gaussian, or one for each class.
 
     Raises: ConfigError: images too large for a covariance, or without classes.
     """
@@ -94,16 +94,16 @@ def fitted(data: Dataset, classes: bool = False) -> Mixture:
     weights = torch.ones(count)
     if classes and data.train.labels is not None:
         weights = torch.bincount(data.train.labels, minlength=count)
-    return Mixture.of(weights / weights.sum(), family.means[:count], family.covariances[:count])
+    return family, Mixture.of(weights / weights.sum(), family.means[:count], family.covariances[:count])
 
 
 def law_of(data: Dataset, classes: bool, clamp: bool) -> tuple[Law | None, Mixture | None, str]:
     """The law in the axes of its covariance, for formulas; as pixels, for draws; and in words."""
     if classes:
-        return None, fitted(data, classes), "mean and covariance of each class of the training images"
+        return None, gaussian_of(data, classes)[1], "mean and covariance of each class of the training images"
     if data.spec.dimensions > LARGEST and not clamp:
         return stationary(data), None, "mean colour and power spectrum of the training images, as on a torus"
-    one = fitted(data)
+    one = gaussian_of(data)[1]
     axes, variances = one.axes
     law = Law(axes[0].T @ one.means[0], variances[0])
     return law, one, "mean and covariance of the training images"

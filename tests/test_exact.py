@@ -15,7 +15,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from sfumato.data.digits import Digits
 from sfumato.data.photos import Photos
 from sfumato.data.toy import Toy
-from sfumato.exact import DRAWS, apart, drawn, fitted, law_of, stationary
+from sfumato.exact import DRAWS, apart, drawn, gaussian_of, law_of, stationary
 from sfumato.kinds import build, parse
 from sfumato.maths.mixture import Mixture
 from sfumato.samplers.base import Sampler
@@ -81,7 +81,7 @@ def test_the_law_is_that_of_the_images() -> None:
 def test_a_mixture_of_the_classes_is_the_toy_itself() -> None:
     toy = Toy(Toy.Config(n=20_000))
     means, sigma, weights = toy.mixture()
-    mixture = fitted(toy.load(), classes=True)
+    _, mixture = gaussian_of(toy.load(), classes=True)
     torch.testing.assert_close(mixture.means, means.double(), atol=0.005, rtol=0)
     torch.testing.assert_close(mixture.axes[1].sqrt(), torch.full((8, 2), sigma).double(), atol=0.004, rtol=0)
     cosine: Schedule = build(parse(Schedule, "cosine"))

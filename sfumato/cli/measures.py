@@ -149,10 +149,21 @@ def exact(
     classes: Annotated[
         bool, typer.Option("--classes", help="A Gaussian for each class, as of `toy`: a mixture, compared by draws.")
     ] = False,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for exact.json and the page.")] = Path("runs/exact"),
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Judge zero-shot restorers on it instead: inpainting, deblurring ...; may be repeated."),
+    ] = None,
+    restorer: Annotated[
+        str, typer.Option(help="With --task: names, by commas; all zero-shot ones when left out.")
+    ] = "",
+    noise: Annotated[str, typer.Option(help="With --task: deviations of the noise in y, by commas.")] = "0,0.05",
+    calls: Annotated[str, typer.Option(help="With --task: how often the denoiser may be asked, by commas.")] = "25,100",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the figures and the page.")] = Path("runs/exact"),
     settings: Set = None,
 ) -> None:
     """Judge samplers where the answer is known: the exact denoiser of normal images, and how far each walk ends from them.
+
+    With --task, restorers: how far what they draw for a measurement is from the posterior.
 
     Example: sfumato exact photos --set data.size=16 --steps 10,25 --sampler ddim,heun
     """
@@ -160,4 +171,9 @@ def exact(
     from sfumato.training.run import read_run
 
     run = read_run(None, "gaussian", data, ["generation"], None, 0, settings or [], None)
+    if task:
+        from sfumato.posteriors import posteriors
+
+        posteriors(run.data, task, noise, restorer, calls, schedule, clamped, out)
+        return
     judge(run.data, schedule, sampler, steps, spacing, clamped, out, classes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
@@ -17,11 +17,14 @@ from torch import Tensor
 
 from sfumato.config import Strict
 from sfumato.errors import CapabilityError, ConfigError, DataError, ShapeError
-from sfumato.families.abilities import Density
+from sfumato.families.abilities import Denoises, Density
 from sfumato.families.base import Family, Pass, Player, Stage
 from sfumato.images import Images, Size
 from sfumato.maths.conditioning import completed, corrected, filtered, log_density, spectrum
-from sfumato.networks.condition import Condition
+from sfumato.maths.mixture import Mixture
+from sfumato.networks.condition import NOTHING, Condition
+from sfumato.samplers.denoiser import Denoised, Denoiser, From, Times
+from sfumato.samplers.schedules import Cosine
 from sfumato.streams import Rngs, device_of, normals, stream
 from sfumato.tasks.base import Observation, Operator
 
@@ -34,6 +37,7 @@ ALIKE = 1e-5  # operators whose answers to one random image differ by no more ar
 FEW = 3  # sets of images with an operator of their own, up to which each is solved by itself
 LOUD = 1e-3  # noise from which iterating is sure: below it, what a blur loses is hardly damped
 NEAR = 1e-4  # what an iteration may be off, of the residual; images that are further off are solved by themselves
+SCHEDULE = Cosine(Cosine.Config())  # what its denoiser walks by
 AT_ONCE = 512  # basis images that an operator is applied to at once
 
 
@@ -50,7 +54,7 @@ class Posterior(ABC):
         """
 
 
-class Gaussian(Family, Density, Posterior):
+class Gaussian(Family, Denoises, Density, Posterior):
     """x ~ N(m, C + ridge I), the mean and covariance of the training images; x | y = A x + noise n is then normal too.
 
     The covariance is kept in float32 and everything is derived from it in float64: rounding moves its eigenvalues by about
@@ -85,7 +89,7 @@ class Gaussian(Family, Density, Posterior):
         self.register_buffer("means", torch.zeros(count, d))
         self.register_buffer("covariances", torch.eye(d).repeat(count, 1, 1))
         self._source: tuple[Tensor, int] | None = None
-        self._derived: dict[tuple[str, int], Tensor] = {}
+        self._derived: dict[tuple[str, int], Any] = {}
 
     def check_size(self, size: Size) -> None:
         """The covariance has to fit into memory."""
@@ -271,7 +275,7 @@ class Gaussian(Family, Density, Posterior):
                 f"images of {tuple(size)} for a gaussian of {known}; it knows one size: fit it at that one"
             )
 
-    def _kept(self, name: str, k: int, make: Callable[[], Tensor]) -> Tensor:
+    def _kept(self, name: str, k: int, make: Callable[[], Any]) -> Any:
         """Something derived from covariance k, made again when the covariances change or memory had to go to others."""
         table, version = self.covariances, self.covariances._version
         if self._source is None or self._source[0] is not table or self._source[1] != version:
@@ -282,6 +286,27 @@ class Gaussian(Family, Density, Posterior):
                 del self._derived[next(iter(self._derived))]
             self._derived[name, k] = made
         return self._derived[name, k]
+
+    def law(self, k: int = -1) -> Mixture:
+        """N(m, C) of a class or, with -1, of all images."""
+        k %= len(self.means)
+        return self._kept(
+            "law", k, lambda: Mixture.of(torch.ones(1), self.means[k : k + 1], self.covariances[k : k + 1])
+        )
+
+    def denoiser(self, condition: Condition = NOTHING) -> Denoiser:
+        """E[x_0 | x_t] by its formula, on the cosine schedule: what restores with a denoiser can be tried on it."""
+
+        def call(x_t: Images, t: Times) -> Denoised:
+            self._check((x_t.shape[2], x_t.shape[3]))
+            mean, at_t = torch.empty_like(x_t), SCHEDULE.at(float(t.flatten()[0]))
+            for k, at in self._by_class(condition.label, len(x_t)):
+                mean = mean.index_put(
+                    (at,), self.law(k).denoised(x_t[at].flatten(1), *at_t).to(x_t.dtype).view_as(x_t[at])
+                )
+            return Denoised(mean)
+
+        return From(SCHEDULE, call)
 
     def _root(self, k: int) -> Float64[Tensor, "d d"]:
         return self._kept("root", k, lambda: torch.linalg.cholesky(self.covariances[k].double()))

@@ -47,6 +47,11 @@ class Mixture:
         return axes, variances.clamp(min=LEAST)
 
     @property
+    def nbytes(self) -> int:
+        """What it and its axes take."""
+        return 2 * self.factors.nbytes
+
+    @property
     def covariance(self) -> Float64[Tensor, "d d"]:
         """Of all components together."""
         off = self.means - self.weights @ self.means

@@ -10,6 +10,8 @@ from sfumato.files import write_atomic
 from sfumato.reports.figures import PALETTE, short, svg
 from sfumato.reports.template import render
 
+LABEL = "distance from the images, W2, grey levels a pixel"
+
 
 def build_page(folder: Path, exact: Mapping[str, Any]) -> Path:
     """Write exact.html and return its path."""
@@ -18,7 +20,7 @@ def build_page(folder: Path, exact: Mapping[str, Any]) -> Path:
     return folder / "exact.html"
 
 
-def error_against_calls(rows: Sequence[Mapping[str, Any]]) -> str:
+def error_against_calls(rows: Sequence[Mapping[str, Any]], label: str = LABEL) -> str:
     """Both axes in powers; a line for each sampler, broken where draws are compared, a triangle below their error."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -39,7 +41,7 @@ def error_against_calls(rows: Sequence[Mapping[str, Any]]) -> str:
     axes.set(xscale="log", yscale="log", xlabel="calls of the denoiser for one image")
     axes.set_xticks(sorted({row["calls"] for row in rows}))
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.set_ylabel("distance from the images, W2, grey levels a pixel", fontsize=9)
+    axes.set_ylabel(label, fontsize=9)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
         axis.set_minor_formatter(NullFormatter())

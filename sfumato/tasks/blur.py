@@ -98,7 +98,8 @@ class Blur(Operator):
         self._back = torch.where(heard, 1 / torch.where(heard, gain, 1), 0).to(torch.complex64)
 
     def _filtered(self, x: Images, gain: Tensor) -> Images:
-        return torch.fft.irfft2(torch.fft.rfft2(x.float()) * gain, s=self.size)
+        x = x if x.dtype == torch.float64 else x.float()
+        return torch.fft.irfft2(torch.fft.rfft2(x) * gain, s=self.size)
 
     def forward(self, x: Images) -> Images:
         """The blurred images."""
