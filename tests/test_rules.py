@@ -37,6 +37,7 @@ LAYERS = [  # a module may import from its own layer and from those above it in 
         "latents",
         "anomaly",
         "exact",
+        "posteriors",
         "pipelines",
         "removal",
         "textures",

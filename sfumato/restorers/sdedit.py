@@ -43,11 +43,12 @@ class SDEdit(ZeroShot):
     def moves(self, schedule: Schedule) -> list[tuple[float, float]]:
         """The steps of a walk that lie below the noise of the guess, as many as calls."""
         spacing, calls = build(self.config.spacing), self.config.calls
-        for levels in range(calls, (schedule.grid or MANY * calls) + 1):
+        levels, most, below = calls, schedule.grid or MANY * calls, list[float]()
+        while levels <= most and len(below) <= calls:
             times = spacing.times(schedule, levels)
-            below = [t for t in times if schedule.at(t)[1] <= self.config.noise * schedule.at(t)[0]][-calls - 1 :]
-            if len(below) > calls:
-                break
+            below = [t for t in times if schedule.at(t)[1] <= self.config.noise * schedule.at(t)[0]]
+            levels += max(calls + 1 - len(below), 1)
+        below = below[-calls - 1 :]
         return list(zip(below, below[1:], strict=False))
 
     def begin(self, observation: Observation, schedule: Schedule, like: Images, rng: Rngs) -> Images:
