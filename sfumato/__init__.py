@@ -40,6 +40,8 @@ _PUBLIC = {
     "explain": "sfumato.evaluation.explain",
     "load_run": "sfumato.model",
     "read_study": "sfumato.studies.study",
+    "denoiser_from": "sfumato.restoring",
+    "restore": "sfumato.restoring",
     "restore_picture": "sfumato.restorers.picture",
     "run_study": "sfumato.studies.runner",
     "stream": "sfumato.streams",

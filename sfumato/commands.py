@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from sfumato.removal import GUESS, Settings, segmenter
 from sfumato.removal import remove as take_out
 from sfumato.reports.evaluation import build_page
 from sfumato.reports.report import build_report
-from sfumato.restorers.answerer import chosen
+from sfumato.restorers.answerer import Answerer, chosen, limited
 from sfumato.restorers.folder import matched
 from sfumato.restorers.picture import restore_file
 from sfumato.segmenters.base import Segmenter
@@ -141,20 +141,22 @@ def restore(
     seed: int,
     restorer: str | None,
     device: str,
+    calls: int | None = None,
+    draws: int = 1,
 ) -> None:
-    """Restore a picture, or every picture of a folder into another folder.
+    """Restore a picture, or every picture of a folder into another folder, once or in several ways.
 
     Raises: DataError: some pictures of a folder could not be restored; the others are written.
     """
-    what: dict[str, Any] = {"scale": scale, "border": None if border is None else _border(border)}
-    what |= {"invert": invert, "seed": seed}
-    answerer = chosen(model, mask is not None or border is not None, scale, device, restorer)
+    what: dict[str, Any] = {"scale": scale, "border": None if border is None else _border(border), "invert": invert}
+    answerer = chosen(model, mask is not None or border is not None, scale, device, limited(restorer, calls))
     if not picture.is_dir():
-        out = out or Path("restored").with_suffix(picture.suffix)
-        with display.working(f"restoring {picture.name}") as watch:  # a large hole may take minutes
-            lines = restore_file(picture, out, answerer, mask=mask, watch=watch, **what)
-        _warn(lines)
-        display.say(out)
+        targets = _draws(out or Path("restored").with_suffix(picture.suffix), seed, draws)
+        for target, number in targets.items():
+            with display.working(f"restoring {picture.name}") as bar:  # a large hole may take minutes
+                told = bar if number > seed else _promising(answerer, draws, bar)
+                _warn(restore_file(picture, target, answerer, mask=mask, watch=told, seed=number, **what))
+        display.say("\n".join(str(target) for target in targets))
         return
     out = out or Path("restored")
     work = _folder(picture, mask, out)
@@ -162,7 +164,8 @@ def restore(
     with display.extraction_bars() as watch:
         for done, (path, own, target) in enumerate(work, start=1):
             try:
-                _warn(restore_file(path, target, answerer, mask=own, **what))
+                for place, number in _draws(target, seed, draws).items():
+                    _warn(restore_file(path, place, answerer, mask=own, seed=number, **what))
             except (DataError, ShapeError) as error:
                 failed.append(str(error))
             watch(f"restoring {picture.name}", done, len(work))
@@ -171,6 +174,24 @@ def restore(
         raise DataError(
             f"{counted(len(failed), 'picture')} of {len(work)} could not be restored; the first: {failed[0]}"
         )
+
+
+def _draws(out: Path, seed: int, draws: int) -> dict[Path, int]:
+    """Where each draw goes, and its seed."""
+    if draws == 1:
+        return {out: seed}
+    return {out.with_stem(f"{out.stem}-{k + 1}"): seed + k for k in range(draws)}
+
+
+def _promising(answerer: Answerer, draws: int, bar: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """A bar that says before the first part what all will take."""
+
+    def watch(done: int, of: int) -> None:
+        if done == 0 and (words := answerer.promise(of, draws)):
+            display.say(words)
+        bar(done, of)
+
+    return watch
 
 
 def remove(

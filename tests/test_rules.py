@@ -38,6 +38,7 @@ LAYERS = [  # a module may import from its own layer and from those above it in 
         "anomaly",
         "exact",
         "posteriors",
+        "restoring",
         "pipelines",
         "removal",
         "textures",

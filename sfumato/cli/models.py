@@ -125,8 +125,15 @@ def restore(
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives another plausible answer.")] = 0,
     restorer: Annotated[
-        str | None, typer.Option(help="How a run trained on generation restores: ddnm, latent_search ...")
+        str | None,
+        typer.Option("--restorer", "--method", help="How a run trained on generation restores: ddnm, diffpir ..."),
     ] = None,
+    calls: Annotated[
+        int | None, typer.Option(min=1, help="With ddnm, diffpir ...: how often the network may be asked.")
+    ] = None,
+    draws: Annotated[
+        int, typer.Option(min=1, max=1000, help="How many answers; each is written to a file of its own.")
+    ] = 1,
     device: Device = "auto",
 ) -> None:
     """Fill the white part of a mask, continue or enlarge a picture, or do what a model was trained for, as to denoise.
@@ -146,6 +153,8 @@ def restore(
         seed=seed,
         restorer=restorer,
         device=device,
+        calls=calls,
+        draws=draws,
     )
 
 

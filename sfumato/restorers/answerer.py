@@ -11,7 +11,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from sfumato import zoo
-from sfumato.errors import CapabilityError, ConfigError, ShapeError, WeightsError
+from sfumato.config import Strict
+from sfumato.errors import CapabilityError, ConfigError, ShapeError, WeightsError, counted
 from sfumato.images import to_float, to_uint8
 from sfumato.kinds import build, discover, find, parse
 from sfumato.restorers import fitting
@@ -51,6 +52,16 @@ class Answerer:
         made = f"{self.run.config.family.kind}, {self.run.ledger.images:,} images, seed {self.run.config.seed}"
         return made if self.run.spec.condition else f"{kind} over {made}"
 
+    def promise(self, parts: int, draws: int = 1) -> str:
+        """What it will ask of a network, and how long that should take; empty where it asks none it can time."""
+        each, calls = self.restorer.seconds_a_call(), self.restorer.calls()
+        if not each:
+            return ""
+        seconds = each * calls * parts * draws
+        length = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+        many = f"{counted(parts, 'part')} x {counted(draws, 'draw')} x " if parts * draws > 1 else ""
+        return f"{self.called}: {many}{counted(calls, 'call')} of the network, about {length}"
+
     def answer(
         self, pixels: UInt8[Tensor, "B C h w"], operator: Operator, noise: float, seed: int
     ) -> UInt8[Tensor, "B C H W"]:
@@ -66,6 +77,8 @@ class Answerer:
 
 
 Choice = str | Run | Restorer | Answerer | None
+Way = str | Strict | None
+"""How a run restores: the name or the settings of a restorer."""
 
 
 def chosen(
@@ -73,7 +86,7 @@ def chosen(
     fills: bool,
     scale: int | None,
     device: str = "auto",
-    restorer: str | None = None,
+    restorer: Way = None,
 ) -> Answerer:
     """Who answers: a restorer, a run or its folder, a name, or for None the packaged model that can fill or enlarge so.
 
@@ -87,7 +100,7 @@ def chosen(
     if model is not None:
         return answerer_of(model, device, restorer)
     if restorer is not None:
-        raise ConfigError(f"--restorer {restorer} says how a run restores; give --model the folder of one")
+        raise ConfigError(f"--restorer {kind_of(restorer)} says how a run restores; give --model the folder of one")
     if not fills and scale is None:
         raise CapabilityError(fitting.ASK)
 
@@ -104,7 +117,7 @@ def chosen(
     )
 
 
-def answerer_of(model: str | Run, device: str = "auto", restorer: str | None = None) -> Answerer:
+def answerer_of(model: str | Run, device: str = "auto", restorer: Way = None) -> Answerer:
     """Who answers, from a run, from its folder, or from the name of a packaged model or of a classical restorer.
 
     A folder of the name of a packaged model is meant.
@@ -120,15 +133,34 @@ def answerer_of(model: str | Run, device: str = "auto", restorer: str | None = N
     if len(folder.parts) > 1:
         raise WeightsError(f"no run at {model}; give the folder of a finished one, or the name of a classical restorer")
     if restorer is not None:
-        raise ConfigError(f"--restorer {restorer} says how a run restores; {model} is none")
+        raise ConfigError(f"--restorer {kind_of(restorer)} says how a run restores; {model} is none")
     kind: Any = find(Restorer, model)
     if kind.needs is not None:
         raise CapabilityError(f"restorer {model!r} needs a trained model; give --model the folder of a run")
     return Answerer(build(parse(Restorer, model)))
 
 
-def _using(run: Run, name: str | None) -> Restorer:
-    """The restorer of this name over a run's family; `conditional` for one that was trained to restore."""
+def limited(way: str | None, calls: int | None) -> Way:
+    """How a run restores with at most so many calls of its network.
+
+    Raises: ConfigError: calls without a restorer. CapabilityError: of one that has none.
+    """
+    if calls is None:
+        return way
+    if way is None:
+        raise ConfigError("--calls are those of a restorer that walks with a denoiser: name one, as --method ddnm")
+    config: Any = parse(Restorer, way)
+    changed: Strict = config.owner.within(config, calls)
+    return changed
+
+
+def kind_of(way: str | Strict) -> str:
+    """Its name."""
+    return way if isinstance(way, str) else str(way.kind)  # type: ignore[attr-defined]
+
+
+def _using(run: Run, name: Way) -> Restorer:
+    """The restorer of this name or of these settings over a run's family; `conditional` for one that was trained to restore."""
     if name is None and run.spec.condition:
         name = "conditional"
     if name is None:
@@ -144,5 +176,5 @@ def _using(run: Run, name: str | None) -> Restorer:
         )
     made: Restorer = build(parse(Restorer, name), run.family)
     if made.needs is None:
-        raise ConfigError(f"restorer {name!r} asks no model; give it as --model {name}")
+        raise ConfigError(f"restorer {kind_of(name)!r} asks no model; give it as --model {kind_of(name)}")
     return made

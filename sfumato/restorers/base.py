@@ -93,6 +93,18 @@ class Restorer(Kind, ABC, root=True):
         """How many network calls one answer takes."""
         return 0 if self.family is None else self.family.calls()
 
+    @classmethod
+    def within(cls, config: Any, calls: int) -> Any:
+        """The same settings for at most so many calls of the network.
+
+        Raises: CapabilityError: it does not walk with a denoiser.
+        """
+        raise CapabilityError(f"restorer {config.kind!r} does not walk with a denoiser, so calls cannot be chosen")
+
+    def seconds_a_call(self) -> float:
+        """What one call takes on one image, tried; 0 where nothing is called."""
+        return 0.0
+
     def costs(self) -> dict[str, float]:
         """What its answers took beside the time of each, by name and unit."""
         return {}

@@ -57,7 +57,7 @@ class DDNM(ZeroShot):
         return self.sampler.step(corrected(denoiser, observation, self.config.spread), x_t, t, s, rng, past)
 
     @classmethod
-    def within(cls, config: Any, calls: int) -> Strict:
+    def within(cls, config: Any, calls: int) -> Any:
         """As many steps, of a sampler that calls once a step."""
         return cls.Config.model_validate({**dict(config), "sampler": {**dict(config.sampler), "steps": calls}})
 

@@ -25,7 +25,7 @@ class DPS(ZeroShot):
     Reference: Chung et al. (2023), Diffusion posterior sampling for general noisy inverse problems, algorithm 1.
     """
 
-    draws, affine = 1, False
+    draws, affine, price = 1, False, 3
 
     class Config(Calls):
         kind: Literal["dps"] = "dps"

@@ -17,7 +17,7 @@ from sfumato.errors import CapabilityError, DataError, ShapeError
 from sfumato.images import PEAK, open_picture, to_float, to_uint8
 from sfumato.maths.push_pull import push_pull
 from sfumato.restorers import fitting
-from sfumato.restorers.answerer import Answerer, Choice, chosen
+from sfumato.restorers.answerer import Answerer, Choice, Way, chosen
 from sfumato.restorers.base import Enlarger, Filler
 from sfumato.restorers.border import Border, bordered, frame, rings
 from sfumato.restorers.original import Original, read_original, write_restored
@@ -115,7 +115,7 @@ def restore_picture(
     invert: bool = False,
     seed: int = 0,
     device: str = "auto",
-    restorer: str | None = None,
+    restorer: Way = None,
     hidden: Levels | None = None,
     watch: Watch = unwatched,
 ) -> Restored:
@@ -154,7 +154,7 @@ def restore_file(
     invert: bool = False,
     seed: int = 0,
     device: str = "auto",
-    restorer: str | None = None,
+    restorer: Way = None,
     watch: Watch = unwatched,
 ) -> list[str]:
     """Restore a picture file into another, and say what looked wrong or could not be kept.
@@ -252,6 +252,7 @@ def _filled(
 
     run = answerer.run
     if run is None or tuple(pixels.shape[1:]) == run.spec.size:
+        watch(0, 1)
         return torch.where(hole, answer(pixels, unknown, 0), pixels), []
     rows, columns = run.spec.size
     made, parts = fill_tiled(pixels, hole, run.spec.size, answer, watch, hidden)

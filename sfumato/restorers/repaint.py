@@ -8,7 +8,6 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 
-from sfumato.config import Strict
 from sfumato.images import Images
 from sfumato.maths.diffusion import posterior, posterior_mean
 from sfumato.restorers.zero_shot import Calls, ZeroShot
@@ -84,9 +83,8 @@ class RePaint(ZeroShot):
         return known * seen + (1 - known) * made
 
     @classmethod
-    def within(cls, config: Any, calls: int) -> Strict:
+    def within(cls, config: Any, calls: int) -> Any:
         """Fewer repeats and shorter jumps, so that some levels are left."""
         repeats = max(1, min(config.repeats, calls // LEAST))
         jump = max(1, min(config.jump, calls // repeats // 5))
-        changed: Strict = config.model_copy(update={"calls": calls, "repeats": repeats, "jump": jump})
-        return changed
+        return config.model_copy(update={"calls": calls, "repeats": repeats, "jump": jump})

@@ -49,8 +49,9 @@ def fill_tiled(
 ) -> tuple[UInt8[Tensor, "C H W"], int]:
     """The picture with its holes made, and in how many parts.
 
-    `answer` makes the unknown part of one picture of the model's size, told its number. `watch` is told after each part how
-    many are done and how many there are; what it raises ends the work. What is `hidden` tells nothing, and is not made.
+    `answer` makes the unknown part of one picture of the model's size, told its number. `watch` is told, first and after each
+    part, how many are done and how many there are; what it raises ends the work. What is `hidden`
+    tells nothing, and is not made.
 
     Raises: DataError: a hole leaves next to nothing of the picture around it, or is too large for the memory there is.
 
@@ -73,6 +74,7 @@ def fill_tiled(
                 f"a hole of {region.box.columns} x {region.box.rows} needs {need / 2**30:.1f} GiB, more than the memory here; "
                 "make less at a time, or a smaller picture"
             )
+    watch(0, len(work))
     made, left = pixels.clone(), unknown.clone()
     for number, (region, window) in enumerate(work):
         filled = _filled(made[:, *window.place], left[window.place], size, answer, number)

@@ -40,6 +40,7 @@ def make_tiled(
     wanted = max(rows, size[0]), max(columns, size[1])
     whole = _continued(pixels, wanted)
     boxes = list(tiles(wanted, size))
+    watch(0, len(boxes))
     total = torch.zeros(channels, wanted[0] * scale, wanted[1] * scale)
     weight = torch.zeros(total.shape[1:])
     # Alike within a pixel of what is given, so that tiles that agree with it do so still when they are mixed.

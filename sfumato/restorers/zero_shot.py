@@ -6,6 +6,7 @@ will do: formulas are in alpha and sigma, x_t = alpha x_0 + sigma eps.
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from typing import Annotated, Any, ClassVar, final
 
@@ -19,11 +20,11 @@ from sfumato.images import Images
 from sfumato.kinds import build, choice
 from sfumato.networks.condition import Condition
 from sfumato.restorers.base import Restorer, agree
-from sfumato.samplers.base import Past
+from sfumato.samplers.base import Past, full
 from sfumato.samplers.denoiser import Denoiser, clamped
 from sfumato.samplers.schedules import Schedule
 from sfumato.samplers.spacings import Karras, Spacing
-from sfumato.streams import Rngs, normals
+from sfumato.streams import Rngs, normals, stream
 from sfumato.tasks.base import Observation
 
 
@@ -48,6 +49,8 @@ class ZeroShot(Restorer, abstract=True):
     """How many times a step draws noise, at most."""
     affine: bool = True
     """Whether, with an affine denoiser, the end is an affine function of the noise and of y."""
+    price: ClassVar[int] = 1
+    """What a call costs, in calls without a slope."""
     combines: bool = False
     """Whether a step is made of several answers: such a walk must not be given clamped ones."""
 
@@ -115,10 +118,23 @@ class ZeroShot(Restorer, abstract=True):
         return sum(self.calls_a_move(t, s) for t, s in self.moves(family.denoiser().schedule))
 
     @classmethod
-    def within(cls, config: Any, calls: int) -> Strict:
+    def within(cls, config: Any, calls: int) -> Any:
         """The same settings for at most so many calls."""
-        changed: Strict = config.model_copy(update={"calls": calls})
-        return changed
+        return config.model_copy(update={"calls": calls})
+
+    @final
+    @torch.no_grad()
+    def seconds_a_call(self) -> float:
+        """A second call, when libraries are warm."""
+        family: Any = self.family
+        x = torch.zeros(1, family.spec.channels, *family.spec.size, device=family.device)
+        label = family.labels(None, 1, stream(0, "untold", device=family.device))
+        denoiser, taken = family.denoiser(Condition(label=label)), 0.0
+        for _ in range(2):
+            start = time.perf_counter()
+            denoiser(x, full(0.5, x)).mean.sum().item()
+            taken = time.perf_counter() - start
+        return self.price * taken
 
 
 def nearer(x_0: Images, observation: Observation, variance: float | Tensor) -> Images:
