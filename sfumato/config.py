@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from sfumato.errors import ConfigError, DataError, shortened
 
@@ -31,6 +31,19 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
     owner: ClassVar[Any] = None  # the Kind that this table configures, if it is one's Config
 
+    @model_validator(mode="before")
+    @classmethod
+    def _parts_of_defaults(cls, values: Any) -> Any:
+        """A table without `kind` in a slot changes settings of what stands there by default, and keeps its others."""
+        if not isinstance(values, dict):
+            return values
+        answer = dict(values)
+        for name, field in cls.model_fields.items():
+            given, default = values.get(name), field.default
+            if isinstance(given, dict) and "kind" not in given and isinstance(default, Strict) and default.owner:
+                answer[name] = merged(json.loads(default.to_json()), given)
+        return answer
+
     def changed(self, name: str) -> bool:
         """Whether a setting differs from its default; unlike pydantic's fields_set this survives JSON."""
         return bool(getattr(self, name) != type(self).model_fields[name].get_default(call_default_factory=True))
@@ -38,6 +51,21 @@ class Strict(BaseModel):
     def to_json(self) -> str:
         """Every value, defaults included, as indented JSON: `load(cls, json.loads(text)) == self`."""
         return self.model_dump_json(indent=2)
+
+
+def merged(default: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The default's settings with those that are given, table by table; a table that names its kind stands for itself.
+
+    Example:
+        >>> merged({"kind": "heun", "steps": 18, "spacing": {"kind": "karras", "rho": 7.0}}, {"spacing": {"rho": 5.0}})
+        {'kind': 'heun', 'steps': 18, 'spacing': {'kind': 'karras', 'rho': 5.0}}
+    """
+    answer = dict(default)
+    for name, value in given.items():
+        old = default.get(name)
+        inside = isinstance(value, dict) and "kind" not in value and isinstance(old, dict)
+        answer[name] = merged(old, value) if inside else value  # type: ignore[arg-type]
+    return answer
 
 
 def load(cls: type[S], values: Mapping[str, Any], where: str = "settings", *, trusted: bool = True) -> S:

@@ -138,7 +138,7 @@ def parse(root: type[Kind], value: object, default: str | None = None) -> Strict
 def choice(root: type[Kind], default: str | None = None) -> PlainValidator:
     """The annotation of a slot: `schedule: Annotated[Any, choice(Schedule, "cosine")]` takes any schedule's config.
 
-    With a default kind, a table without `kind` changes settings of that one: `sampler = { steps = 50 }`.
+    A table without `kind` changes settings of the default: `sampler = { steps = 50 }` (see `Strict`).
     """
     return PlainValidator(lambda value: parse(root, value, default), json_schema_input_type=dict[str, Any] | str)
 

@@ -247,3 +247,15 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a file, not a folder")
     with pytest.raises(DataError, match="cannot write"):
         write_atomic(tmp_path / "a" / "b.txt", "x")
+
+
+def test_a_table_without_kind_keeps_the_other_settings_of_the_default() -> None:
+    from sfumato.families.edm import EDM
+    from sfumato.families.wgan import WGAN
+    from sfumato.restorers.ddnm import DDNM
+
+    assert DDNM.Config.model_validate({"sampler": {"steps": 7}}).sampler.eta == 0.85
+    assert DDNM.Config.model_validate({"sampler": {"kind": "ddim", "steps": 7}}).sampler.eta == 0.0, "said as a whole"
+    assert WGAN.Config.model_validate({"critic_optimizer": {"lr": 1e-4}}).critic_optimizer.betas == (0.5, 0.9)
+    edm = EDM.Config.model_validate({"sampler": {"spacing": {"rho": 5.0}}})
+    assert (edm.sampler.kind, edm.sampler.steps, edm.sampler.spacing.rho) == ("heun", 18, 5.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, Literal
 
+import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -15,13 +16,16 @@ from sfumato.errors import ConfigError
 from sfumato.images import Images
 from sfumato.kinds import Kind
 from sfumato.networks.condition import Condition
-from sfumato.networks.layers import TimeEmbedding
+from sfumato.networks.layers import Mixed, TimeEmbedding
 from sfumato.networks.published import EpsilonUNet
 from sfumato.networks.unet import UNet
 
 
 class DenoisingNetwork(Kind, ABC, root=True):
     """Builds the network eps_theta(x_t, time, condition)."""
+
+    masks_only: bool = False
+    """Whether it is shown nothing of what was measured but pixels that are known."""
 
     def __init__(self, config: Strict):
         self.config: Any = config
@@ -39,19 +43,28 @@ class DenoisingNetwork(Kind, ABC, root=True):
 
 
 class TimedUNet(nn.Module):
-    """A U-Net on cat(x_t, condition) that is told the time, and a label if it hears any, in every block."""
+    """A U-Net on cat(x_t, condition) that is told the time, and a label if it hears any, in every block.
 
-    def __init__(self, unet: UNet, time: TimeEmbedding, labels: int = 0):
+    With `by_time` known pixels stand in x_t itself, clean, and the network is told that their time is 0.
+    """
+
+    def __init__(self, unet: UNet, time: TimeEmbedding, labels: int = 0, by_time: bool = False):
         super().__init__()
-        self.unet, self.time = unet, time
+        self.unet, self.time, self.by_time = unet, time, by_time
         self.label = nn.Embedding(labels, time.dim) if labels else None
 
     def forward(self, x_t: Images, time: Float[Tensor, " B"], condition: Condition) -> Images:
         """[B, C, H, W], [B] and what is told to [B, C, H, W]."""
-        embedding = self.time(time)
+        embedding, label = self.time(time), 0.0
         if self.label is not None:
-            embedding = embedding + self.label(condition.label)
-        out: Tensor = self.unet(condition.beside(x_t), embedding)
+            label = self.label(condition.label)
+            embedding = embedding + label
+        if not self.by_time or condition.image is None:
+            out: Tensor = self.unet(condition.beside(x_t), embedding)
+            return out
+        preview, known = condition.image[:, :-1], condition.image[:, -1:]
+        clean = self.time(torch.zeros_like(time)) + label
+        out = self.unet(torch.lerp(x_t, preview, known), Mixed(embedding, clean, known))
         return out
 
 
@@ -72,6 +85,12 @@ class Modern(DenoisingNetwork):
         """Channels are rounded to multiples of this; left out, of 8, or of 16 from 32 on."""
         rescale: bool = False
         """Divide the sum in each residual block by sqrt(2) (paper 001, after Song et al., 2021)."""
+        known: Literal["beside", "by_time"] = "beside"
+        """How it sees what was measured: in channels beside x_t, or known pixels in x_t with a time of 0 (`td_paint`)."""
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.masks_only = config.known == "by_time"
 
     def network(
         self, spec: DataSpec, width: float, labels: int = 0, embedding: int | None = None, outputs: int | None = None
@@ -79,7 +98,7 @@ class Modern(DenoisingNetwork):
         """The U-Net and its time embedding."""
         settings, told = self.config, embedding or max(round(4 * width), 8)
         unet = UNet(
-            spec.channels + spec.condition,
+            spec.channels + (0 if self.masks_only else spec.condition),
             outputs or spec.channels,
             spec.size,
             width,
@@ -91,7 +110,7 @@ class Modern(DenoisingNetwork):
             settings.grain,
             settings.rescale,
         )
-        return TimedUNet(unet, TimeEmbedding(told), labels)
+        return TimedUNet(unet, TimeEmbedding(told), labels, self.masks_only)
 
 
 class Published(DenoisingNetwork):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +65,14 @@ class TimeEmbedding(nn.Module):
         return out
 
 
+class Mixed(NamedTuple):
+    """Two vectors for every image, and where the second one counts: 0 to 1, of a size that the maps' divides."""
+
+    here: Float[Tensor, "B d"]
+    there: Float[Tensor, "B d"]
+    share: Float[Tensor, "B 1 H W"]
+
+
 class ResidualBlock(nn.Module):
     """x + conv(act(norm(conv(act(norm(x)))))), the second norm scaled and shifted by the embedding where there is one.
 
@@ -80,14 +89,22 @@ class ResidualBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
-    def forward(self, x: Maps, embedding: Float[Tensor, "B d"] | None = None) -> Maps:
+    def forward(self, x: Maps, embedding: Float[Tensor, "B d"] | Mixed | None = None) -> Maps:
         """[B, inputs, H, W] to [B, outputs, H, W]."""
         h = self.norm_2(self.conv_1(F.silu(self.norm_1(x))))
         if self.modulation is not None and embedding is not None:
-            scale, shift = self.modulation(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)
+            scale, shift = self._modulated(embedding, h).chunk(2, dim=1)
             h = torch.addcmul(shift, h, 1 + scale)
         out: Tensor = self.skip(x) + self.conv_2(self.dropout(F.silu(h)))
         return out * self.factor if self.factor != 1.0 else out
+
+    def _modulated(self, embedding: Float[Tensor, "B d"] | Mixed, like: Maps) -> Maps:
+        assert self.modulation is not None
+        if isinstance(embedding, Tensor):
+            made: Tensor = self.modulation(F.silu(embedding))[:, :, None, None]
+            return made
+        here, there = (self.modulation(F.silu(one))[:, :, None, None] for one in embedding[:2])
+        return torch.lerp(here, there, F.adaptive_avg_pool2d(embedding.share, (like.shape[2], like.shape[3])))
 
 
 class Attention(nn.Module):

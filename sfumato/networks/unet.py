@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sfumato.images import Size
-from sfumato.networks.layers import Attention, Maps, ResidualBlock, group_norm, rounded, zeroed
+from sfumato.networks.layers import Attention, Maps, Mixed, ResidualBlock, group_norm, rounded, zeroed
 
 
 def level_count(size: Size, wanted: int, smallest: int = 4) -> int:
@@ -73,7 +73,7 @@ class UNet(nn.Module):
             group_norm(channels[0]), nn.SiLU(), zeroed(nn.Conv2d(channels[0], outputs, 3, padding=1))
         )
 
-    def forward(self, x: Maps, embedding: Float[Tensor, "B d"] | None = None) -> Maps:
+    def forward(self, x: Maps, embedding: Float[Tensor, "B d"] | Mixed | None = None) -> Maps:
         """[B, inputs, H, W] and [B, embedding] to [B, outputs, H, W]."""
         h = self.enter(x)
         skips = []
@@ -89,7 +89,7 @@ class UNet(nn.Module):
         return out
 
 
-def run(part: nn.Module, h: Maps, embedding: Float[Tensor, "B d"] | None) -> Maps:
+def run(part: nn.Module, h: Maps, embedding: Float[Tensor, "B d"] | Mixed | None) -> Maps:
     """Residual blocks take the embedding, attention does not."""
     for layer in part.children():
         h = layer(h, embedding) if isinstance(layer, ResidualBlock) else layer(h)
