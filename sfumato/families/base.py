@@ -178,6 +178,11 @@ class Family(Kind, nn.Module, ABC, root=True):
         self.check_size(spec.size)
         self.build()
 
+    @classmethod
+    def refuses(cls, config: Any, observation: Observation) -> str:
+        """Why a family of such settings cannot be trained on what is observed so; empty where it can."""
+        return ""
+
     @abstractmethod
     def build(self) -> None:
         """Make the networks; the parts that the family wants are there under their names."""

@@ -34,7 +34,7 @@ from sfumato.samplers.denoiser import Denoised, Denoiser, From, Times, classifie
 from sfumato.samplers.ode import ode_log_prob
 from sfumato.samplers.schedules import Cosine, Schedule
 from sfumato.streams import Rngs, device_of, normals
-from sfumato.tasks.base import Observed
+from sfumato.tasks.base import Observation
 
 See = Callable[[float, Images], None]
 """Is shown the time and the expected clean image at every look of a walk."""
@@ -94,6 +94,14 @@ class Diffusion(Family, abstract=True):
 
     exact = False
 
+    @classmethod
+    def refuses(cls, config: Any, observation: Observation) -> str:
+        """Nothing, unless its network is shown known pixels alone."""
+        masked = observation.empty or (observation.operator.hides and observation.noise == 0)
+        if masked or not build(config.network).masks_only:
+            return ""
+        return "it is shown pixels that are known exactly and nothing else; take inpainting, outpainting or generation"
+
     def build(self) -> None:
         """The network, and the slots."""
         config = self.config
@@ -113,7 +121,6 @@ class Diffusion(Family, abstract=True):
         slot: DenoisingNetwork = build(config.network)
         labels = self.spec.classes + 1 if self.labelled else 0
         outputs = self.spec.channels * (2 if self.learns_variance else 1)
-        self.masks_only = slot.masks_only
         self.network: nn.Module = slot.network(self.spec, config.width, labels, config.embedding, outputs)
 
     def players(self, stage: Stage) -> Sequence[Player]:
@@ -132,8 +139,6 @@ class Diffusion(Family, abstract=True):
     def loss(self, batch: Batch) -> Terms:
         """The weighted squared error of the prediction at a random time."""
         x_0, rng = batch.x, batch.rng
-        if self.masks_only:
-            require_masks(batch.observation)
         t = self.time_law.draw(self.schedule, len(x_0), rng)
         eps = self.paired(batch)
         alpha, sigma = self.coefficients(t, x_0)
@@ -241,16 +246,6 @@ class Diffusion(Family, abstract=True):
         if self.config.likelihood == "ode":
             return ode_log_prob(self.denoiser(condition), x, rng)
         return -sum(bound(self.denoiser(condition), x, rng).values(), torch.zeros(()))
-
-
-def require_masks(observed: Observed) -> None:
-    """Raises: ConfigError: something else than known pixels was measured, or these are noisy."""
-    for part in observed.parts:
-        if not (part.empty or (part.operator.hides and part.noise == 0)):
-            raise ConfigError(
-                f"pixels known by their time are known exactly, and {type(part.operator).__name__} tells something else; train "
-                "it on inpainting, outpainting or generation, or set network.known = 'beside'"
-            )
 
 
 def shown(coefficient: Tensor, like: Images) -> Tensor:

@@ -9,7 +9,6 @@ from sfumato.config import Strict
 from sfumato.data.base import Dataset
 from sfumato.errors import ConfigError
 from sfumato.kinds import build
-from sfumato.streams import stream
 from sfumato.studies.parity import deployed_parameters, fit_parameters
 from sfumato.studies.study import Method, Study
 from sfumato.tasks.base import Task
@@ -29,12 +28,17 @@ class Resolved:
     @cached_property
     def answered(self) -> frozenset[tuple[int, int]]:
         """Method and task of each pair where the restorer can undo the task; a classical one often cannot."""
-        operators = [task.operator([stream(0, "mask", 0)], 1, self.data.size) for task in self.tasks]
+        examples = [task.example(self.data.spec.channels, self.data.size) for task in self.tasks]
         return frozenset(
             (m, t)
             for m, method in enumerate(self.study.methods)
-            for t, operator in enumerate(operators)
-            if method.restorer.owner.answers(operator)
+            for t, example in enumerate(examples)
+            if method.restorer.owner.answers(example.operator)
+            and (
+                method.family is None
+                or not method.restorer.owner.trains_on_tasks
+                or not method.family.owner.refuses(method.family, example)
+            )
         )
 
 

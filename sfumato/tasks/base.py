@@ -25,7 +25,7 @@ from sfumato.images import Images, Known, Size, to_float, to_uint8
 from sfumato.kinds import Kind
 from sfumato.maths.linear import conjugate_gradients
 from sfumato.maths.regions import Box
-from sfumato.streams import Rngs, normals
+from sfumato.streams import Rngs, normals, stream
 
 Region = Literal["unknown", "known", "all"]
 Measurement = Float[Tensor, "B c h w"]
@@ -250,6 +250,12 @@ class Task(Kind, ABC, root=True):
 
     def check(self, spec: DataSpec) -> None:
         """Raises: ConfigError: images of this spec cannot be degraded so."""
+
+    @final
+    def example(self, channels: int, size: Size) -> Observation:
+        """What is left of one black image, to see what kind of thing it is."""
+        x = torch.zeros(1, channels, *size)
+        return self.observe(x, stream(0, "example"), x if self.paired else None)
 
     @final
     def observe(self, x: Images, rngs: Rngs, inputs: Images | None = None) -> Observation:

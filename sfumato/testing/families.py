@@ -93,12 +93,12 @@ def _check_spec(config: Any, spec: DataSpec) -> Family:
     require(_bits(family) == _bits(make_family(config, spec, 0)), f"{name}: an equal seed builds other weights")
     trained = family
     stages = family.stages()
-    for task in tasks_for(spec, stages):
+    for task in tasks_for(spec, stages, config):
         what = f"{name}, {task.name}"
         witness = Witness(what)
         trained = _train(config, spec, task, what, witness=witness)
         witness.finish(trained)
-    again = _train(config, spec, tasks_for(spec, stages)[-1], name)
+    again = _train(config, spec, tasks_for(spec, stages, config)[-1], name)
     require(_bits(trained) == _bits(again), f"{name}: training twice from one seed gave other weights")
     if family.draws:
         _check_sample(config, trained, name)
@@ -112,7 +112,7 @@ def _check_spec(config: Any, spec: DataSpec) -> Family:
             weight.fill_(math.nan)
     raises(
         DivergedError,
-        lambda: _run(ill, tasks_for(spec, stages)[-1], _budget(config, spec, 1)),
+        lambda: _run(ill, tasks_for(spec, stages, config)[-1], _budget(config, spec, 1)),
         f"{name}: weights are NaN, but training raised no DivergedError; a loss hides it",
     )
     return trained
@@ -121,7 +121,9 @@ def _check_spec(config: Any, spec: DataSpec) -> Family:
 def _check_sample(config: Any, family: Family, name: str) -> None:
     spec = family.spec
     x = to_float(pictures(BATCH, spec.channels, spec.size))
-    observation = None if spec.condition == 0 else tasks_for(spec, family.stages())[-1].observe(x, streams(BATCH))
+    observation = (
+        None if spec.condition == 0 else tasks_for(spec, family.stages(), family.config)[-1].observe(x, streams(BATCH))
+    )
     before = _bits(family)
     with no_global_random(f"{name}.sample"):
         made = family.sample(BATCH, observation=observation, rng=stream(0, "sample"))

@@ -56,7 +56,7 @@ def streams(n: int) -> list[torch.Generator]:
     return [stream(0, "mask", i) for i in range(n)]
 
 
-def tasks_for(spec: DataSpec, stages: Sequence[Stage] = ()) -> list[Task]:
+def tasks_for(spec: DataSpec, stages: Sequence[Stage] = (), config: Any = None) -> list[Task]:
     """Every task kind that a family on this spec can be trained on, restoring ones last; at each size of its stages."""
     sizes = {spec.size, *(stage.size for stage in stages if stage.size is not None)}
     tasks: list[Task] = [build(cls.Config()) for cls in discover(Task).values()]
@@ -66,6 +66,8 @@ def tasks_for(spec: DataSpec, stages: Sequence[Stage] = ()) -> list[Task]:
             for size in sizes:
                 task.check(spec.model_copy(update={"size": size}))
                 task.operator(stream(0, "mask"), 1, size)
+            if config is not None and config.owner.refuses(config, task.example(spec.channels, spec.size)):
+                continue
             given = task.operator(stream(0, "mask"), 1, spec.size).known * (1 - min(task.noise, 1))
         except ConfigError:
             continue

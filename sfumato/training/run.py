@@ -209,6 +209,8 @@ def prepare(config: RunConfig, data: Dataset | None = None, folder: Path | None 
     spec = run_spec(data, tasks)
     for task in tasks:
         task.check(spec)
+        if why := config.family.owner.refuses(config.family, task.example(spec.channels, spec.size)):
+            raise ConfigError(f"a {config.family.kind} cannot be trained on {task.name}: {why}")
         if not task.trains:
             raise ConfigError(f"nothing is trained on {task.name}: train on generation, with an exemplar as the data")
     made_of = {name: load(parts.where(folder, name, path)) for name, path in config.parts.items()}

@@ -68,7 +68,7 @@ def test_two_vectors_count_where_they_should() -> None:
 
 def test_what_is_no_mask_is_refused() -> None:
     settings = {"family.width": 4}
-    with pytest.raises(ConfigError, match="known by their time"):
+    with pytest.raises(ConfigError, match="cannot be trained on super_resolution-x4: it is shown"):
         sfumato.train("td_paint", "digits", task="super_resolution", images=32, settings=settings, progress=False)
 
 
