@@ -70,6 +70,11 @@ class Result(Strict):
         return {"random": values.get("learned", True), **values} if isinstance(values, dict) else values
 
     @property
+    def training(self) -> str:
+        """What tells its training from every other, the ledger with its seconds; empty where nothing was trained."""
+        return "" if self.ledger is None else self.ledger.model_dump_json()
+
+    @property
     def cell(self) -> str:
         """The name of its file."""
         return f"{self.method}--{self.task}--{self.seed}"

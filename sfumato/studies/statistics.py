@@ -78,6 +78,8 @@ class Figures:
     """Whether validation images chose the weights; verdicts speak of the ends of trainings alone."""
     beyond: str = ""
     """The figure by which the method is beyond a metric's limit."""
+    trainings: tuple[str, ...] = ()
+    """What tells the training of each score from others."""
 
     @property
     def aside(self) -> bool:
@@ -106,14 +108,22 @@ class Figures:
 
     def of_seeds(self) -> Component:
         """s^2 / k of the seeds; nothing for a method that has no randomness in training, or was trained once."""
-        values = [score.value for score in self.scores]
-        if not self.random or len(values) < 2:
-            return 0.0, math.inf
-        return float(np.var(values, ddof=1)) / len(values), len(values) - 1
+        return of_seeds([score.value for score in self.scores]) if self.random else (0.0, math.inf)
+
+    def shares_trainings(self, other: Figures) -> bool:
+        """Whether both are of the same trainings, drawn from in two ways."""
+        return self.random and any(self.trainings) and self.trainings == other.trainings
 
     def of_images(self) -> Component:
         """The variance of the mean over test images; they are shared, so it does not shrink with seeds."""
         return of_images(self.samples, self.scores[0].resampled)
+
+
+def of_seeds(values: Sequence[float]) -> Component:
+    """The variance of a mean over trainings; nothing where there is one."""
+    if len(values) < 2:
+        return 0.0, math.inf
+    return float(np.var(values, ddof=1)) / len(values), len(values) - 1
 
 
 def of_images(samples: Floats, resampled: str) -> Component:
@@ -147,13 +157,15 @@ def error_of(first: Figures, second: Figures) -> list[Component] | None:
     """The variances of the difference of two methods, by where they come from; None where they cannot be compared.
 
     Over images: of the paired differences, seeds averaged; of both methods' own where a part of the images is not the same
-    part for the other. Between seeds: of each method's own.
+    part for the other. Between seeds: of each method's own; of the paired differences where both draw from the same trainings.
     """
     a, b = first.samples, second.samples
     if len(a) != len(b) or len(a) < 2:
         return None
     resampled = first.scores[0].resampled
     images = [first.of_images(), second.of_images()] if resampled == "parts" else [of_images(a - b, resampled)]
+    if first.shares_trainings(second):
+        return [*images, of_seeds([a.value - b.value for a, b in zip(first.scores, second.scores, strict=True)])]
     return [*images, first.of_seeds(), second.of_seeds()]
 
 
@@ -231,10 +243,11 @@ def by_method(results: Sequence[Result], task: str, label: str) -> dict[str, Fig
     found: dict[str, Figures] = {}
     for name in dict.fromkeys(result.method for result in results):
         mine = [result for result in results if result.method == name and result.task == task]
-        scores = [result.scores[label] for result in mine if result.status == "ok" and label in result.scores]
-        if scores:
+        fine = [result for result in mine if result.status == "ok" and label in result.scores]
+        if fine:
             random, diverged = any(r.random for r in mine), any(r.status != "ok" for r in mine)
-            found[name] = Figures(scores, random, diverged, any(r.chosen is not None for r in mine), beyond(mine))
+            chosen, scores = any(r.chosen is not None for r in mine), [result.scores[label] for result in fine]
+            found[name] = Figures(scores, random, diverged, chosen, beyond(mine), tuple(r.training for r in fine))
     return found
 
 

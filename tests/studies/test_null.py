@@ -6,10 +6,16 @@ the tables of docs/fairness.md.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from sfumato.maths.student import cochran_cox_p, holm
+from sfumato.metrics.base import Score
+from sfumato.studies.results import Result
+from sfumato.studies.statistics import BETTER, WORSE, Difference, compare
+from sfumato.training.ledger import Ledger
 
 SPREADS = {
     "no spread": (0.0,),
@@ -73,6 +79,45 @@ def test_at_most_six_percent_of_equal_studies_hold_a_verdict(
     p = studies(np.random.default_rng(methods * 100 + seeds), 2000, methods, seeds, spreads, split=split)
     false = (p < 0.05).any(1).mean()
     assert false <= 0.06 + 2 * np.sqrt(0.06 * 0.94 / 2000), f"{false:.1%} of studies hold a false verdict"
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3, 3.0])
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_two_ways_to_draw_from_the_same_trainings(seeds: int, spread: float) -> None:
+    """The trainings differ by 10, what a way makes of each by `spread`; both ways are equally good on the whole."""
+    rng, n = np.random.default_rng(seeds), 600
+    trained = rng.normal(0, 10, (n, 1, seeds)) + rng.normal(0, spread, (n, 2, seeds)) / np.sqrt(2)
+    images = rng.normal(0, np.sqrt(IMAGES / 2), (n, 2, IMAGES))
+    false = sum(
+        difference(trained[i], images[i]).verdict in (BETTER, WORSE) for i in range(n)
+    ) / n  # fmt: skip
+    assert false <= 0.06 + 2 * np.sqrt(0.06 * 0.94 / n), f"{false:.1%} hold a false verdict"
+
+
+def difference(trained: np.ndarray, images: np.ndarray, gap: float = 0.0, shared: bool = True) -> Difference:
+    """Two methods whose scores are a training's value and the images'."""
+    found = []
+    for way in range(2):
+        for seed, value in enumerate(trained[way]):
+            samples = images[way] + value + gap * way
+            score = Score(
+                label="m", value=float(samples.mean()), low=None, high=None, n=len(samples), better="lower",
+                samples=[float(one) for one in samples], card={}, unit="", resampled="images",
+            )  # fmt: skip
+            ledger = Ledger(seconds=seed + (0 if shared else 100 * way))
+            common: dict[str, Any] = {"status": "ok", "learned": True, "random": True, "ledger": ledger}
+            found.append(Result(method=f"way {way}", task="t", seed=seed, scores={"m": score}, **common))
+    (answer,) = compare(found, "t", "m")
+    return answer
+
+
+def test_pairs_of_the_same_trainings_see_what_others_do_not() -> None:
+    rng = np.random.default_rng(0)
+    trained = np.repeat(rng.normal(0, 10, (1, 3)), 2, 0) + rng.normal(0, 0.3, (2, 3))
+    images = rng.normal(0, 1, (2, IMAGES))
+    paired, apart = (difference(trained, images, 4.0, shared) for shared in (True, False))
+    assert paired.verdict == BETTER and apart.verdict == "not distinguishable"
+    assert paired.value == apart.value and paired.visible < 0.2 * apart.visible
 
 
 def test_five_seeds_see_a_gap_that_two_do_not() -> None:
