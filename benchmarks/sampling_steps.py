@@ -9,12 +9,14 @@ from pathlib import Path
 from statistics import mean
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import NullFormatter
 
 from sfumato.reports.figures import PALETTE
 from sfumato.studies.results import Result, read_lines
 
 FD = "FD-lite0-b4"
 OUT = Path(__file__).parents[1] / "docs" / "images" / "sampling-steps.svg"
+TICKS = (40, 50, 70, 100, 200, 400, 600)
 DEFAULTS = {"DDPM": "DDIM"}  # what a family's own walk is called
 
 
@@ -45,6 +47,8 @@ def main(folder: str) -> None:
             )  # fmt: skip
     for axes, label in zip(panels, ("calls of the network", "milliseconds an image"), strict=True):
         axes.set(xscale="log", yscale="log", xlabel=label)
+        axes.set_yticks(TICKS, [str(tick) for tick in TICKS])
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.25, which="both", lw=0.5)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(f"{FD}; bars: lowest and highest seed")
