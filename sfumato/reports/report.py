@@ -12,6 +12,7 @@ from sfumato.errors import DataError
 from sfumato.files import write_atomic
 from sfumato.kinds import build
 from sfumato.reports.classes import ClassTable, class_tables, classes_to_csv
+from sfumato.reports.curves import curves_of, drawn
 from sfumato.reports.figures import perception_against_distortion, quality_against_cost
 from sfumato.reports.tables import Table, table, to_csv, to_latex
 from sfumato.reports.template import render
@@ -44,6 +45,8 @@ class Section:
     """What the figures say, a sentence a metric."""
     classes: list[ClassTable]
     """Figures within classes, where the study asks for them."""
+    curves: dict[str, str]
+    """Figures against a number that methods of one training differ by, by its name and theirs."""
 
 
 def build_report(folder: Path | str) -> Path:
@@ -92,6 +95,11 @@ def section(study: Study, results: Sequence[Result], task: str, methods: Sequenc
         c for c in rows.columns if len({row.entries[c.label].value for row in rows.rows if c.label in row.entries}) > 1
     ]
     plots = {column.label: quality_against_cost(results, task, column, methods) for column in telling}
+    labels = [column.label for column in telling]
+    curves = {
+        f"{c.setting}: {', '.join(name for _, name in c.points)}": drawn(c, results, task, labels)
+        for c in curves_of(study)
+    }
     return Section(
         task,
         title_of(task),
@@ -101,6 +109,7 @@ def section(study: Study, results: Sequence[Result], task: str, methods: Sequenc
         perception_against_distortion(rows),
         headlines(rows),
         class_tables(results, task, methods),
+        {title: curve for title, curve in curves.items() if curve},
     )
 
 

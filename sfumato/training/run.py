@@ -330,12 +330,12 @@ def load(folder: Path | str, device: str = "cpu", moment: int | None = None, cha
     return run if moment is None else replace(run, ledger=run.ledger.model_copy(update={"images": moment}))
 
 
-def changed(family: Strict, settings: Mapping[str, Any]) -> Strict:
+def changed(family: Strict, others: Mapping[str, Any]) -> Strict:
     """A family's settings with some of them others.
 
     Raises: ValueError: no such setting, or a wrong value of one.
     """
-    return type(family).model_validate(json.loads(family.to_json()) | dict(settings))
+    return type(family).model_validate(settings.merged(json.loads(family.to_json()), others))
 
 
 def redrawn(run: Run, settings: Mapping[str, Any]) -> Run:
