@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
@@ -28,9 +29,10 @@ from sfumato.images import Images, Size
 from sfumato.kinds import build, choice
 from sfumato.maths.diffusion import diffuse
 from sfumato.networks.condition import NOTHING, Condition
+from sfumato.networks.noisy_classifier import NoisyClassifier
 from sfumato.samplers.base import Sampler
 from sfumato.samplers.ddim import DDIM
-from sfumato.samplers.denoiser import Denoised, Denoiser, From, Times, classifier_free, watched
+from sfumato.samplers.denoiser import Denoised, Denoiser, From, Times, classifier_free, guided, watched
 from sfumato.samplers.ode import ode_log_prob
 from sfumato.samplers.schedules import Cosine, Schedule
 from sfumato.streams import Rngs, device_of, normals
@@ -75,8 +77,11 @@ class DiffusionConfig(Strict):
     """Tell the network the class of each image; the data must have labels."""
     label_dropout: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of the training images whose class is not told, so that guidance has something to compare with."""
+    guides: Literal["free", "classifier"] = "free"
+    """What guides to a told class: free, the network itself, which hears the class or does not; or a classifier of noisy images
+    that is trained beside one that hears none."""
     guidance: float = Field(default=1.0, ge=0.0)
-    """Scale of classifier-free guidance towards the told class; 1 is none."""
+    """Scale of the guidance: free, 1 is the network that hears the class; of a classifier, 1 is Bayes' rule, 0 none."""
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     """The times between which guidance acts."""
     likelihood: Literal["bound", "ode"] = "bound"
@@ -119,18 +124,39 @@ class Diffusion(Family, abstract=True):
                 "told = 'index' counts the steps of two grids; set schedule and walked to linear or cosine"
             )
         slot: DenoisingNetwork = build(config.network)
-        labels = self.spec.classes + 1 if self.labelled else 0
+        self.classifies = self.labelled and config.guides == "classifier"
+        labels = self.spec.classes + 1 if self.labelled and not self.classifies else 0
         outputs = self.spec.channels * (2 if self.learns_variance else 1)
         self.network: nn.Module = slot.network(self.spec, config.width, labels, config.embedding, outputs)
+        if self.classifies:
+            self.classifier = NoisyClassifier(self.spec.channels, self.spec.classes, self.spec.size, config.width)
 
     def players(self, stage: Stage) -> Sequence[Player]:
-        """One player, one loss."""
+        """One player, one loss; a classifier is a second one, on the same images."""
         group = weights(self.network, self.weighting)
-        return [Player("denoiser", [group], [Objective(self.loss)], self.config.optimizer)]
+        denoiser = Player("denoiser", [group], [Objective(self.loss)], self.config.optimizer)
+        if not self.classifies:
+            return [denoiser]
+        told = [Objective(self.classified)], self.config.optimizer
+        return [denoiser, Player("classifier", [weights(self.classifier)], *told, fresh=False, in_budget=False)]
 
     def deployed(self) -> Sequence[nn.Module]:
-        """The network alone; weights of levels are for training."""
-        return (self.network,)
+        """The network, and the classifier that guides it; weights of levels are for training."""
+        return (self.network, self.classifier) if self.classifies else (self.network,)
+
+    def classified(self, batch: Batch) -> Terms:
+        """-log p(class | x_t) of the classifier, at a random time."""
+        t = self.time_law.draw(self.schedule, len(batch.x), batch.rng)
+        eps = torch.randn(batch.x.shape, generator=batch.rng, device=batch.x.device)
+        x_t = diffuse(batch.x, eps, *self.coefficients(t, batch.x))
+        logits = self.classifier(x_t / self.length(t, batch.x), t.float())
+        return {"classification": F.cross_entropy(logits.float(), batch.condition.label)}  # type: ignore[arg-type]
+
+    def log_class(self, label: Int[Tensor, " B"], x_t: Images, t: Times) -> Float[Tensor, " B"]:
+        """log p(class | x_t), which the classifier says; 0 where no class is told."""
+        logits = self.classifier(x_t / self.length(t, x_t, self.walked), self.heard(t).float())
+        said = torch.cat([logits.log_softmax(1), logits.new_zeros(len(x_t), 1)], 1)
+        return said.gather(1, label[:, None])[:, 0]
 
     def paired(self, batch: Batch) -> Images:
         """The noise of each image."""
@@ -192,7 +218,7 @@ class Diffusion(Family, abstract=True):
 
         def call(x_t: Images, t: Times) -> Denoised:
             alpha, sigma = self.coefficients(t, x_t, self.walked)
-            heard = t if self.walked is self.schedule else self.heard(t)
+            heard = self.heard(t)
             output, said = self.answer(x_t / self.length(t, x_t, self.walked), heard, condition)
             variance = None if said is None else step_variance(self.schedule, heard, said)
             return Denoised(self.prediction.x_0(output, x_t, alpha, sigma), step_variance=variance)
@@ -200,19 +226,24 @@ class Diffusion(Family, abstract=True):
         return From(self.walked, call)
 
     def heard(self, t: Times) -> Times:
-        """The time that the network is told on another schedule than its own."""
+        """The time that the network is told, on whatever schedule."""
+        if self.walked is self.schedule:
+            return t
         if self.config.told == "index":
             assert self.walked.grid is not None and self.schedule.grid is not None
             return t * self.walked.grid / self.schedule.grid
         return self.schedule.time_at(self.walked.sigma(t) / self.walked.alpha(t))
 
     def guided(self, condition: Condition, rng: Rngs) -> Denoiser:
-        """The denoiser with classifier-free guidance, where a class is told and guidance is on."""
-        told = self.denoiser(condition)
-        if condition.label is None or self.config.guidance == 1.0:
+        """The denoiser with guidance, where a class is told and guidance is on."""
+        told, label, scale = self.denoiser(condition), condition.label, self.config.guidance
+        if label is not None and self.classifies:
+            within = self.config.guidance_interval
+            return told if scale == 0 else guided(told, lambda x, t: self.log_class(label, x, t), scale, within)
+        if label is None or scale == 1.0:
             return told
-        free = Condition(condition.image, self.untold(len(condition.label), rng), condition.level)
-        return classifier_free(told, self.denoiser(free), self.config.guidance, self.config.guidance_interval)
+        free = Condition(condition.image, self.untold(len(label), rng), condition.level)
+        return classifier_free(told, self.denoiser(free), scale, self.config.guidance_interval)
 
     def draw(self, n: int, condition: Condition, size: Size, rng: Rngs) -> Images:
         """Walk from noise to n images."""
@@ -236,9 +267,9 @@ class Diffusion(Family, abstract=True):
         return self.sampler.sample(denoiser if see is None else watched(denoiser, see), x_1, rng)
 
     def calls(self) -> int:
-        """The sampler's steps, each with two calls under guidance."""
-        guided = self.labelled and self.config.guidance != 1.0
-        return self.sampler.calls(self.walked) * (2 if guided else 1)
+        """The sampler's steps, each with two calls under guidance without a classifier."""
+        twice = self.labelled and not self.classifies and self.config.guidance != 1.0
+        return self.sampler.calls(self.walked) * (2 if twice else 1)
 
     @torch.no_grad()
     def log_prob(self, x: Images, condition: Condition, rng: Rngs) -> Float[Tensor, " B"]:

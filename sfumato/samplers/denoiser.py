@@ -13,6 +13,8 @@ from torch import Tensor
 from sfumato.images import Images
 from sfumato.samplers.schedules import Schedule
 
+LEAST = 1e-3  # of alpha, where a schedule ends in nothing but noise
+
 Times = Float[Tensor, " B"] | Float[Tensor, "B 1 H W"]
 
 
@@ -109,20 +111,28 @@ def classifier_free(
     return From(told.schedule, call)
 
 
-def guided(denoiser: Denoiser, log_p: Callable[[Images, Times], Tensor], scale: float = 1.0) -> Denoiser:
+def guided(
+    denoiser: Denoiser,
+    log_p: Callable[[Images, Times], Tensor],
+    scale: float = 1.0,
+    interval: tuple[float, float] = (0.0, 1.0),
+) -> Denoiser:
     """x_0 + scale sigma^2 / alpha grad log p(y | x_t): guidance by anything differentiable, one number an image.
 
+    Within an interval of t; outside it the denoiser says what it says.
     Reference: Dhariwal and Nichol (2021), Diffusion models beat GANs on image synthesis, section 4.
     """
     schedule = denoiser.schedule
 
     def call(x_t: Images, t: Times) -> Denoised:
-        answer = denoiser(x_t, t)
+        answer, inside = denoiser(x_t, t), ((t > interval[0]) & (t <= interval[1])).to(x_t.dtype)
+        if not bool(inside.any()):
+            return answer
         with torch.enable_grad():
             x = x_t.detach().requires_grad_(True)
             (gradient,) = torch.autograd.grad(log_p(x, t).sum(), x)
-        gain = (schedule.sigma(t) ** 2 / schedule.alpha(t)).to(x_t.dtype)
-        gain = gain.view(-1, 1, 1, 1) if gain.ndim == 1 else gain
+        gain = (schedule.sigma(t) ** 2 / schedule.alpha(t).clamp(min=LEAST)).to(x_t.dtype)
+        gain = (gain * inside).view(-1, 1, 1, 1) if gain.ndim == 1 else gain * inside
         return replace(answer, mean=answer.mean + scale * gain * gradient)
 
     return From(schedule, call)
