@@ -186,7 +186,7 @@ def train(
     family: str | Strict | type[Family] | None = None,
     data: Any = "digits",
     *,
-    task: str | Strict | Sequence[str | Strict] = "generation",
+    task: str | Strict | Mapping[str, Any] | Sequence[Any] = "generation",
     images: int | None = None,
     start: Model | Path | str | None = None,
     out: Path | str | None = None,
@@ -226,7 +226,7 @@ def plan(
     family: str | Strict | type[Family] | None = None,
     data: Any = "digits",
     *,
-    task: str | Strict | Sequence[str | Strict] = "generation",
+    task: str | Strict | Mapping[str, Any] | Sequence[Any] = "generation",
     images: int | None = None,
     start: Model | Path | str | None = None,
     seed: int = 0,
@@ -249,7 +249,7 @@ def load_run(folder: Path | str, device: str = "cpu") -> Model:
 def described(
     family: str | Strict | type[Family] | None,
     data: Any,
-    task: str | Strict | Sequence[str | Strict],
+    task: str | Strict | Mapping[str, Any] | Sequence[Any],
     images: int | None,
     start: Model | Path | str | None,
     seed: int,
@@ -272,7 +272,7 @@ def described(
         )
     values: dict[str, Any] = {
         "data": plain(source),
-        "tasks": [plain(one) for one in ([task] if isinstance(task, str | Strict) else task)],
+        "tasks": [plain(one) for one in ([task] if isinstance(task, str | Strict | Mapping) else task)],
         "family": plain(family),
         "seed": seed,
         "plugins": [module] if own else [],

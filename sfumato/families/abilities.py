@@ -48,6 +48,14 @@ class Encodes(ABC):
         """The latent vector that an image would be decoded from, as far as the family knows."""
 
 
+class Enlarges(ABC):
+    """A family that makes large images of small ones."""
+
+    @abstractmethod
+    def enlarge(self, y: Images, rng: Rngs) -> Images:
+        """Images of the size that it starts from, as large as it draws."""
+
+
 class Likelihood(ABC):
     """A family that gives a density to an image."""
 

@@ -154,7 +154,7 @@ class Adversarial(Family, Decodes, abstract=True):
             return real, made, told
         both = [real, made, *([told.image] if told.image is not None else [])]
         real, made, *image = changes(both, self.spec.channels, batch.rng)
-        return real, made, Condition(image[0] if image else None, told.label, told.level)
+        return real, made, Condition(image[0] if image else None, told.label)
 
     def score(self, x: Images, condition: Condition) -> Tensor:
         """C(x, y), one number an image."""

@@ -73,6 +73,11 @@ class DiffusionConfig(Strict):
     """Put the known pixels into the expected clean image at every step of sampling."""
     clip: bool = True
     """Clamp the expected clean image to [-1, 1] at every step of sampling; a solver that combines answers never sees it."""
+    conditioning_noise: float = Field(default=0.0, ge=0.0, le=1.0)
+    """The most noise, as a share, that is put into what is observed while it learns, and told; so what another model drew, as
+    in a cascade, serves as well as what was measured. 0: none."""
+    conditioning_level: float = Field(default=0.0, ge=0.0, le=1.0)
+    """How much of it is put there to draw, where it learnt with some."""
     labels: bool = False
     """Tell the network the class of each image; the data must have labels."""
     label_dropout: float = Field(default=0.1, ge=0.0, le=1.0)
@@ -169,7 +174,11 @@ class Diffusion(Family, abstract=True):
         eps = self.paired(batch)
         alpha, sigma = self.coefficients(t, x_0)
         x_t = diffuse(x_0, eps, alpha, sigma)
-        output, said = self.answer(x_t / self.length(t, x_0), t, self.forgetful(batch))
+        told = self.forgetful(batch)
+        if self.config.conditioning_noise and told.image is not None:
+            share = self.config.conditioning_noise * torch.rand(len(x_0), generator=rng, device=x_0.device)
+            told = noised(told, share, torch.randn(x_0.shape, generator=rng, device=x_0.device))
+        output, said = self.answer(x_t / self.length(t, x_0), t, told)
         error = (output - self.prediction.target(x_0, eps, alpha, sigma)).square()
         a, s = self.schedule.alpha(t), self.schedule.sigma(t)
         error = self.weighting.weighted(error, (a / s) ** 2, self.prediction.gain(a, s))
@@ -197,7 +206,7 @@ class Diffusion(Family, abstract=True):
         if told.label is None or self.config.label_dropout == 0:
             return told
         lost = torch.rand(len(batch.x), generator=batch.rng, device=batch.x.device) < self.config.label_dropout
-        return Condition(told.image, torch.where(lost, self.spec.classes, told.label), told.level)
+        return Condition(told.image, torch.where(lost, self.spec.classes, told.label))
 
     def coefficients(self, t: Times, like: Images, schedule: Schedule | None = None) -> tuple[Tensor, Tensor]:
         """alpha and sigma, ready to multiply images."""
@@ -242,7 +251,7 @@ class Diffusion(Family, abstract=True):
             return told if scale == 0 else guided(told, lambda x, t: self.log_class(label, x, t), scale, within)
         if label is None or scale == 1.0:
             return told
-        free = Condition(condition.image, self.untold(len(label), rng), condition.level)
+        free = Condition(condition.image, self.untold(len(label), rng))
         return classifier_free(told, self.denoiser(free), scale, self.config.guidance_interval)
 
     def draw(self, n: int, condition: Condition, size: Size, rng: Rngs) -> Images:
@@ -251,13 +260,16 @@ class Diffusion(Family, abstract=True):
 
     def walk(self, n: int, condition: Condition, size: Size, rng: Rngs, see: See | None = None) -> Images:
         """The same, shown on the way."""
+        if noisy := self.config.conditioning_noise > 0 and condition.image is not None:
+            share = torch.full((n,), self.config.conditioning_level, device=device_of(rng))
+            condition = noised(condition, share, normals(rng, n, self.spec.channels, *size))
         inner = self.guided(condition, rng)
         clip = self.config.clip and not self.sampler.combines
 
         def call(x_t: Images, t: Times) -> Denoised:
             told = inner(x_t, t)
             x_0 = told.mean.clamp(-1.0, 1.0) if clip else told.mean
-            if self.config.impose and condition.image is not None:
+            if self.config.impose and condition.image is not None and not noisy:
                 preview, known = condition.image[:, :-1], condition.image[:, -1:]
                 x_0 = known * preview + (1.0 - known) * x_0
             return Denoised(x_0, told.variance, told.step_variance)
@@ -277,6 +289,17 @@ class Diffusion(Family, abstract=True):
         if self.config.likelihood == "ode":
             return ode_log_prob(self.denoiser(condition), x, rng)
         return -sum(bound(self.denoiser(condition), x, rng).values(), torch.zeros(()))
+
+
+def noised(condition: Condition, share: Float[Tensor, " B"], eps: Images) -> Condition:
+    """sqrt(1 - share^2) preview + share eps, nowhere known, and -share in the place of known pixels.
+
+    Reference: Ho et al. (2022), Cascaded diffusion models for high fidelity image generation, section 4.2.
+    """
+    assert condition.image is not None
+    share = share.view(-1, 1, 1, 1).to(eps.dtype)
+    preview = (1 - share**2).sqrt() * condition.image[:, :-1] + share * eps
+    return Condition(torch.cat([preview, -share.expand_as(preview[:, :1])], 1), condition.label)
 
 
 def shown(coefficient: Tensor, like: Images) -> Tensor:

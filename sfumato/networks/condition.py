@@ -13,7 +13,7 @@ from sfumato.networks.layers import Maps
 
 @dataclass(frozen=True)
 class Condition:
-    """An image, a label and a level of noise, each where there is one.
+    """An image and a label, each where there is one.
 
     Example:
         >>> Condition(label=torch.tensor([1, 2])).pick(slice(0, 1)).label
@@ -21,16 +21,15 @@ class Condition:
     """
 
     image: Maps | None = None
-    """cat(preview of what was observed, known pixels), or another picture to start from."""
+    """cat(preview of what was observed, known pixels), or another picture to start from. A pixel is known (1), not known (0),
+    or seen through noise: minus the share of noise (cascades)."""
     label: Int[Tensor, " B"] | None = None
     """A class; the number of classes itself stands for "not told"."""
-    level: Float[Tensor, " B"] | None = None
-    """How much noise was put into `image` (cascades)."""
 
     def pick(self, places: slice | Int[Tensor, " M"]) -> Condition:
         """The condition of some of the images."""
-        image, label, level = (None if part is None else part[places] for part in (self.image, self.label, self.level))
-        return Condition(image, label, level)
+        image, label = (None if part is None else part[places] for part in (self.image, self.label))
+        return Condition(image, label)
 
     def beside(self, x: Maps) -> Maps:
         """cat(x, image): what a network sees first."""
