@@ -104,7 +104,7 @@ def make_family(config: Strict, spec: DataSpec, seed: int, runs: Mapping[str, Ru
 
 def _require_room(config: Strict, spec: DataSpec, given: Mapping[str, Family]) -> None:
     """Raises: ConfigError: the weights alone do not fit into memory; found by building the family without any."""
-    if given or getattr(config, "width", 0) < LARGE:
+    if given or (getattr(config, "width", 0) or 0) < LARGE:
         return
     with torch.device("meta"):
         probe = build(config, spec)

@@ -1,0 +1,76 @@
+"""Latent diffusion and DiffuseVAE: what they learn of a law that is known, over a small autoencoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import sfumato
+from sfumato.errors import ConfigError
+from sfumato.training.parts import WEIGHTS
+
+from .test_cascade import data, images
+
+SMALL: dict[str, Any] = {"family.width": 16, "budget.batch": 64}
+
+
+@pytest.fixture(scope="module")
+def codes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VAE of 8 x 8."""
+    out = tmp_path_factory.mktemp("codes") / "vae"
+    sfumato.train("vae", data(8), images=20_000, settings={**SMALL, "family.latent": 8}, out=out, progress=False)
+    return out
+
+
+def train(family: str, codes: Path, n: int, out: Path | None = None, **more: Any) -> Any:
+    settings = {**SMALL, "parts.codes": str(codes), **more}
+    return sfumato.train(family, data(8), images=n, settings=settings, out=out, progress=False)
+
+
+def covariance_error(made: torch.Tensor) -> float:
+    a, b = ((x.float().flatten(1) / 127.5 - 1).T.cov() for x in (made, images(8)))
+    return float((a - b).norm() / b.norm())
+
+
+def test_a_diffusion_of_codes_draws_the_law(codes: Path, tmp_path: Path) -> None:
+    run = train("latent_diffusion", codes, 40_000, tmp_path / "run")
+    family: Any = run.family
+    vae = sfumato.load_run(codes).family
+    assert family.inner.spec.size == (1, 1) and family.inner.spec.channels == 8
+    x = images(8).float()[:2000] / 127.5 - 1
+    z = (family.maps(x) - family.scale.mean) / family.scale.sd
+    assert float(z.mean()) == pytest.approx(0, abs=0.05) and float(z.std()) == pytest.approx(1, abs=0.05)
+    assert all(torch.equal(a, b) for a, b in zip(vae.parameters(), family.codes.parameters(), strict=True)), (
+        "not trained on"
+    )
+    assert covariance_error(run.sample(1500)) < 0.35
+    again = sfumato.load_run(tmp_path / "run")
+    assert torch.equal(again.sample(3), run.sample(5)[:3]), "image i depends on the seed and i alone"
+    assert not list((tmp_path / "run" / "parts").rglob(WEIGHTS)), "its weights hold those of its part"
+
+
+def test_the_fine_structure_that_an_autoencoder_loses_is_drawn(codes: Path) -> None:
+    run, vae = train("diffuse_vae", codes, 12_000), sfumato.load_run(codes)
+    assert covariance_error(run.sample(1000)) < 0.7
+    lost, kept = (roughness(model.sample(500)) / roughness(images(8)[:500]) for model in (vae, run))
+    assert lost < 0.8 and abs(kept - 1) < 0.6 * abs(lost - 1), (lost, kept)
+
+
+def roughness(pixels: torch.Tensor) -> float:
+    """Deviation from the mean of 3 x 3."""
+    x = pixels.float()
+    return float((x - torch.nn.functional.avg_pool2d(x, 3, 1, 1))[:, :, 1:-1, 1:-1].std())
+
+
+def test_parts_that_do_not_do(codes: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a vae is no diffusion"):
+        train("latent_diffusion", codes, 64, **{"family.inner": "vae"})
+    gan = tmp_path / "gan"
+    sfumato.train("gan", data(8), images=64, settings=SMALL, out=gan, progress=False)
+    with pytest.raises(ConfigError, match="trained on generation and encodes"):
+        train("latent_diffusion", gan, 64)
+    with pytest.raises(ConfigError, match="needs a trained Decodes as its part 'codes'"):
+        sfumato.train("diffuse_vae", data(8), images=64, progress=False)
