@@ -56,7 +56,7 @@ def test_the_fine_structure_that_an_autoencoder_loses_is_drawn(codes: Path) -> N
     run, vae = train("diffuse_vae", codes, 12_000), sfumato.load_run(codes)
     assert covariance_error(run.sample(1000)) < 0.7
     lost, kept = (roughness(model.sample(500)) / roughness(images(8)[:500]) for model in (vae, run))
-    assert lost < 0.8 and abs(kept - 1) < 0.6 * abs(lost - 1), (lost, kept)
+    assert lost < 0.8 and kept > 1.3 * lost, (lost, kept)
 
 
 def roughness(pixels: torch.Tensor) -> float:
