@@ -35,7 +35,7 @@ def configured(root: type[Kind], kind: str | Strict) -> Any:
 
 def short(kind: Any) -> Any:
     """The settings of a restorer that searches or walks, with few steps: many show nothing more."""
-    fields, few = kind.Config.model_fields, {"steps": 6, "turns": 3, "width": 4}
+    fields, few = kind.Config.model_fields, {"steps": 6, "calls": 6, "turns": 3, "width": 4}
     settings: dict[str, Any] = {name: n for name, n in few.items() if name in fields}
     if "sampler" in fields:
         settings["sampler"] = fields["sampler"].default.model_copy(update={"steps": 6})
