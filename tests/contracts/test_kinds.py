@@ -76,7 +76,7 @@ def slots(root: type[Kind]) -> list[Any]:
     """
     found: list[Any] = []
     tried: Counter[tuple[type, str]] = Counter()
-    for name in ours(root):
+    for name in whole() if root is Family else ours(root):
         if required(discover(root)[name]):
             continue
         default = parse(root, name)
