@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
 from sfumato.errors import ConfigError, DataError, shortened
 
@@ -31,18 +33,18 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
     owner: ClassVar[Any] = None  # the Kind that this table configures, if it is one's Config
 
-    @model_validator(mode="before")
     @classmethod
-    def _parts_of_defaults(cls, values: Any) -> Any:
-        """A table without `kind` in a slot changes settings of what stands there by default, and keeps its others."""
-        if not isinstance(values, dict):
-            return values
-        answer = dict(values)
-        for name, field in cls.model_fields.items():
-            given, default = values.get(name), field.default
-            if isinstance(given, dict) and "kind" not in given and isinstance(default, Strict) and default.owner:
-                answer[name] = merged(json.loads(default.to_json()), given)
-        return answer
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """A table without `kind` in a slot changes settings of what stands there by default, and keeps its others.
+
+        Tables without slots are left alone: a validator before them would cost them pydantic's rules for strict JSON.
+        """
+        schema = handler(source)
+        fields = cls.__pydantic_fields__.items()
+        slots = {
+            name: field.default for name, field in fields if isinstance(field.default, Strict) and field.default.owner
+        }
+        return core_schema.no_info_before_validator_function(partial(_completed, slots), schema) if slots else schema
 
     def changed(self, name: str) -> bool:
         """Whether a setting differs from its default; unlike pydantic's fields_set this survives JSON."""
@@ -51,6 +53,13 @@ class Strict(BaseModel):
     def to_json(self) -> str:
         """Every value, defaults included, as indented JSON: `load(cls, json.loads(text)) == self`."""
         return self.model_dump_json(indent=2)
+
+
+def _completed(slots: Mapping[str, Strict], values: Any) -> Any:
+    if not isinstance(values, dict):
+        return values
+    given = {name: values[name] for name in slots if isinstance(values.get(name), dict) and "kind" not in values[name]}
+    return values | {name: merged(json.loads(slots[name].to_json()), table) for name, table in given.items()}
 
 
 def merged(default: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
