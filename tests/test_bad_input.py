@@ -116,7 +116,7 @@ def test_a_wrong_scale(tmp_path: Path, capsys: Capsys, scale: str) -> None:
     ("arguments", "words"),
     [
         ([], ("name a family", "sfumato kinds family")),
-        (["ddmp"], ("ddmp", "known: consistency, ddpm, differnet")),
+        (["ddmp"], ("ddmp", "known: cascade, consistency, ddpm, differnet")),
         (["ddpm", "--task", "colour"], ("colour", "known: colourisation")),
         (["ddpm", "--data", "digts"], ("digts", "digits")),
         (["ddpm", "--images", "0"], ("budget.images",)),

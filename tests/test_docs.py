@@ -90,9 +90,11 @@ def test_every_local_link_of_the_documents_leads_somewhere():
 
 
 def test_the_page_on_diffusions_runs(capsys):
-    (source,) = blocks("docs/diffusion.md", "python")
-    exec(source, {})
-    assert capsys.readouterr().out.split("\n")[-2] == "25 (4, 1, 8, 8)" and "# 25 (4, 1, 8, 8)" in source
+    for source, told in zip(
+        blocks("docs/diffusion.md", "python"), ("25 (4, 1, 8, 8)", "torch.Size([4, 2, 3, 16, 16])"), strict=True
+    ):
+        exec(source, {})
+        assert capsys.readouterr().out.split("\n")[-2] == told and f"# {told}" in source
     values = "\n".join(blocks("docs/diffusion.md", "toml"))
     assert (
         Study.model_validate({"title": "t", "data": "digits", "tasks": ["generation"], **tomllib.loads(values)})

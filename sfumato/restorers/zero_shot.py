@@ -27,6 +27,10 @@ from sfumato.samplers.spacings import Karras, Spacing
 from sfumato.streams import Rngs, normals, stream
 from sfumato.tasks.base import Observation
 
+WIDEST = (
+    100.0  # variance from which nothing is known of an image in [-1, 1]; more would damp nothing of what a blur loses
+)
+
 
 class Calls(Strict):
     """What every method can be told that has no sampler of its own."""
@@ -145,5 +149,6 @@ def nearer(x_0: Images, observation: Observation, variance: float | Tensor) -> I
     if observation.exact:
         return observation.project(x_0)
     ridge = torch.as_tensor(observation.noise**2 / variance, dtype=x_0.dtype, device=x_0.device)
+    ridge = ridge.clamp(min=observation.noise**2 / WIDEST)
     off = observation.y - observation.operator.forward(x_0)
     return x_0 + observation.operator.solve(off, ridge.expand(len(x_0)).view(-1, 1, 1, 1))
