@@ -22,7 +22,7 @@ from sfumato.images import LEVEL
 from sfumato.kinds import build, discover, parse
 from sfumato.reports.posteriors import build_page
 from sfumato.restorers.base import Restorer
-from sfumato.restorers.exact import HALF, TINY, Judged, Normal, judged, matrix_of, posterior, seen, walked
+from sfumato.restorers.exact import TINY, Judged, Normal, covered, judged, matrix_of, posterior, seen, walked
 from sfumato.restorers.zero_shot import ZeroShot
 from sfumato.samplers.denoiser import Denoiser, clamped
 from sfumato.samplers.exact import denoiser_of
@@ -118,8 +118,8 @@ def posteriors(
                     else:
                         used = clamped(denoiser) if clamp and not restorer.combines else denoiser
                         found, sure = sampled(restorer, used, operator, y, shape, noise, true, seed), False
-                    used_calls = sum(restorer.calls_a_move(t, s) for t, s in restorer.moves(noise_schedule))
-                    rows.append(row(task.name, noise, name, used_calls, found, sure, time.perf_counter() - begin))
+                    taken = time.perf_counter() - begin
+                    rows.append(row(task.name, noise, name, restorer.cost(noise_schedule), found, sure, taken))
                     show(rows[-1])
     told = {
         "data": data.name, "size": " x ".join(map(str, shape)), "schedule": schedule, "clamped": clamp, "measurements": SEEN,
@@ -168,10 +168,9 @@ def sampled(
         )
         square = apart(made, one, axes) - apart(two, one, axes)
         off = (made.mean(0) - true.means[k]).square().sum() - made.var(0).sum() / DRAWS
-        bias, wide = (made.mean(0) - true.means[k])[open_], HALF * made.std(0)[open_]
-        share = torch.special.ndtr((bias + wide) / sd) - torch.special.ndtr((bias - wide) / sd)
+        share = covered((made.mean(0) - true.means[k])[open_], made.std(0)[open_], sd)
         ratio = made.var(0)[open_].sum() / sd.square().sum()
-        values.append((square, float(off), float(ratio), float(share.mean())))
+        values.append((square, float(off), float(ratio), share))
     squares, offs, ratios, shares = torch.tensor(values, dtype=torch.float64).T
     first, second = squares.view(-1, 2).T  # of each y two sets of draws, whose difference tells the error
     distance, error = max(float(squares.mean()), 0.0), float((first - second).norm()) / (2 * len(y))

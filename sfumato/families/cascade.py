@@ -76,7 +76,8 @@ class Cascade(Family, Enlarges):
 
     def draw(self, n: int, condition: Condition, size: Size, rng: Rngs) -> Images:
         """Small images, enlarged."""
-        return self.enlarge(self.parts("base").sample(n, label=condition.label, rng=rng), rng)
+        base = self.parts("base")
+        return self.enlarge(base.draw(n, Condition(label=condition.label), base.spec.size, rng).clamp(-1.0, 1.0), rng)
 
     def enlarge(self, y: Images, rng: Rngs) -> Images:
         """Images of the base's size at this one's; smaller ones go through the base first, if that enlarges."""

@@ -119,7 +119,12 @@ class ZeroShot(Restorer, abstract=True):
     def calls(self) -> int:
         """The calls of one answer."""
         family: Any = self.family
-        return sum(self.calls_a_move(t, s) for t, s in self.moves(family.denoiser().schedule))
+        return self.cost(family.denoiser().schedule)
+
+    @final
+    def cost(self, schedule: Schedule) -> int:
+        """The calls of a walk on a schedule."""
+        return sum(self.calls_a_move(t, s) for t, s in self.moves(schedule))
 
     @classmethod
     def within(cls, config: Any, calls: int) -> Any:

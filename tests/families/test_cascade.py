@@ -98,6 +98,18 @@ def test_a_cascade_draws_the_law_of_large_images(parts: dict[str, Path], tmp_pat
     assert not torch.equal(again.sample(3, seed=1), run.sample(3))
 
 
+def test_a_base_that_hears_classes_draws_with_one_and_without(parts: dict[str, Path], tmp_path: Path) -> None:
+    small = Split(images(4), torch.arange(5000) % 3)
+    told = Dataset("classes", small, small.first(8), small.first(8), classes=3)
+    settings: dict[str, Any] = {"family.width": 4, "family.labels": True}
+    sfumato.train("ddpm", told, images=64, settings=settings, out=tmp_path / "base", progress=False)
+    large = Split(images(8), torch.arange(5000) % 3)
+    whole = Dataset("classes", large, large.first(8), large.first(8), classes=3)
+    both = {"parts.base": str(tmp_path / "base"), "parts.upper": str(parts["upper"])}
+    run = sfumato.train("cascade", whole, settings=both, progress=False)
+    assert run.sample(2).shape == run.sample(2, label=1).shape == (2, 1, 8, 8)
+
+
 def test_a_chain_enlarges_what_was_measured(parts: dict[str, Path], tmp_path: Path) -> None:
     family = cascade(parts, tmp_path / "c").family
     x = to_float(images(8)[:64])
