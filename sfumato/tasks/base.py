@@ -173,8 +173,9 @@ class Observation(Observed):
 
     @cached_property
     def image(self) -> Float[Tensor, "B d H W"]:
-        """cat(preview of y, known), C + 1 channels: what a network is given."""
-        return torch.cat([self.preview, self.known], dim=1)
+        """cat(preview of y, known), C + 1 channels: what a network is given; a pixel given with noise is 1 - noise known."""
+        seen = self.operator.known * max(1 - self.noise, 0.0) if self.operator.hides else self.known
+        return torch.cat([self.preview, seen], dim=1)
 
     @property
     def exact(self) -> bool:
@@ -244,6 +245,11 @@ class Task(Kind, ABC, root=True):
         """What tables and files call it: the kind, and whatever tells two of one kind apart."""
         return str(self.config.kind)
 
+    @property
+    def noise_in_name(self) -> list[str]:
+        """["n0.05"], a part of a name; nothing where there is no noise."""
+        return [f"n{self.noise:g}"] if self.noise else []
+
     @abstractmethod
     def operator(self, rngs: Rngs, n: int, size: Size) -> Operator:
         """Draw A for n images of a size, on the device of `rngs`: one generator an image, or one for all."""
@@ -264,7 +270,7 @@ class Task(Kind, ABC, root=True):
         Raises: DataError: a paired task has no inputs.
         """
         operator = self.operator(rngs, len(x), (x.shape[2], x.shape[3])).to(x.device)
-        weight = region_weight(operator.known, self.region)
+        weight = region_weight(operator.known * (self.noise == 0), self.region)
         if self.paired:
             if inputs is None:
                 raise DataError(f"{self.name} needs pairs of pictures; use a source that gives them, such as pairs")
@@ -277,4 +283,5 @@ class Task(Kind, ABC, root=True):
             y = to_float(to_uint8(y))
         if self.noise > 0:
             y = y + self.noise * normals(rngs, *y.shape).to(x.device)
+            y = operator.forward(y) if operator.hides else y  # what is hidden has no noise either
         return Observation(y, operator, weight, self.noise)

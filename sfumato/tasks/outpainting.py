@@ -31,11 +31,14 @@ class Outpainting(Task):
         """Sides of the visible window over those of the image."""
         region: Region = "unknown"
         """Where a loss looks. Paper 000 prints a loss on the *given* crop, R(eps - eps_theta); that is `known`."""
+        noise: float = Field(default=0.0, ge=0.0)
+        """Standard deviation of the noise in what is given, on the scale of images (-1 to 1); then every pixel is made."""
 
     @property
     def name(self) -> str:
-        """outpainting, with the visible share where it was set, so that a study can hold several."""
-        return "outpainting" + (f"-{self.config.visible:g}" if self.config.changed("visible") else "")
+        """outpainting, with the visible share where it was set and the noise, so that a study can hold several."""
+        share = [f"{self.config.visible:g}"] if self.config.changed("visible") else []
+        return "-".join(["outpainting", *share, *self.noise_in_name])
 
     def operator(self, rngs: Rngs, n: int, size: Size) -> Masking:
         """The same centre window for each image, at least one pixel wide and never the whole image."""

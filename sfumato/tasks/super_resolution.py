@@ -29,6 +29,8 @@ class SuperResolution(Task):
         """How y is made: the mean of blocks, or an antialiased cubic."""
         rounded: bool = False
         """Round y to 8 bits, as a thumbnail in a file is."""
+        noise: float = Field(default=0.0, ge=0.0)
+        """Standard deviation of the noise in y, on the scale of images (-1 to 1)."""
         preview: Literal["bilinear", "pinv"] = "bilinear"
         """How y is enlarged for the network: bilinear as in paper 000, or the pseudo-inverse A+."""
 
@@ -38,7 +40,8 @@ class SuperResolution(Task):
     def name(self) -> str:
         """super_resolution-x4, so that a study can hold several scales."""
         law = "" if self.config.law == "block_mean" else f"-{self.config.law}"
-        return f"super_resolution-x{self.config.scale}{law}{'-8bit' if self.config.rounded else ''}"
+        eight = ["8bit"] if self.config.rounded else []
+        return "-".join([f"super_resolution-x{self.config.scale}{law}", *eight, *self.noise_in_name])
 
     def check(self, spec: DataSpec) -> None:
         """Raises: ConfigError: the size is not a multiple of the scale."""

@@ -281,3 +281,17 @@ def test_translation_needs_pairs() -> None:
     assert task.paired and not any(build(parse(Task, other)).paired for other in TASKS)
     with pytest.raises(DataError, match="translation needs pairs of pictures; use a source that gives them"):
         task.observe(images(), stream(0, "mask"))
+
+
+@pytest.mark.parametrize("kind", ["inpainting", "outpainting", "super_resolution"])
+def test_noise_is_in_what_is_given_alone(kind: str) -> None:
+    x, noise = torch.zeros(64, 3, 16, 16), 0.25
+    quiet, noisy = observe({"kind": kind}, x), observe({"kind": kind, "noise": noise}, x)
+    given = quiet.operator.forward(torch.ones_like(x)) > 0.5
+    assert noisy.y[given].std().item() == pytest.approx(noise, rel=0.05)
+    assert not noisy.y[~given].any() and noisy.noise == noise
+    assert torch.equal(noisy.operator.known, quiet.operator.known)  # the same holes with and without
+    assert not noisy.known.any() and not noisy.exact  # nothing binds, so all is made and scored
+    assert bool((noisy.weight == 1).all())
+    assert torch.equal(noisy.image[:, -1:], (1 - noise) * quiet.known)  # and a network is told where it was seen
+    assert build(parse(Task, {"kind": kind, "noise": noise})).name == build(parse(Task, {"kind": kind})).name + "-n0.25"
