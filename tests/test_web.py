@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import sfumato
 from sfumato.web.page import LARGEST_FILE
 from sfumato.web.work import ONE, Request, Work, beside, painted_over, shown
 
@@ -44,7 +45,7 @@ def photo(tmp_path: Path) -> Path:
 
 
 def test_what_is_painted_is_made_at_the_size_of_the_file(photo: Path) -> None:
-    work = last(Work(Request(photo, "fill", "telea", painted())))
+    work = last(Work(Request(photo, "fill", "telea", painted=painted())))
     assert not work.failed and work.out is not None and work.out.name == "a photo-fill.png"
     changed = (pixels(work.out) != pixels(photo)).any(2)
     assert changed[20:30, 40:60].mean() > 0.9 and not np.delete(changed, range(20, 30), 0).any()
@@ -61,8 +62,27 @@ def test_each_wish_is_answered(photo: Path) -> None:
         sizes[what] = pixels(work.out).shape[1::-1]
         work.forget()
     assert sizes == {"continue": (94, 74), "enlarge": (320, 240)}
-    work = last(Work(Request(photo, "remove", "telea", painted())))
+    work = last(Work(Request(photo, "remove", "telea", painted=painted())))
     assert any("1 region removed" in line for line in work.said) and any("guess" in line for line in work.said)
+
+
+def test_a_model_of_images_restores_by_what_is_chosen(photo: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    images = np.random.default_rng(0).integers(0, 255, (64, 3, 16, 16), np.uint8)
+    settings = {"family.width": 4, "budget.batch": 32}
+    sfumato.train("ddpm", images, images=64, settings=settings, out=run, progress=False)
+    said = set()
+    work = Work(Request(photo, "fill", str(run), painted(), restorer="diffpir", calls=3))
+    for state in work.follow(0.001):
+        said.add(state.promised)
+    assert work.out is not None, work.failed
+    changed = (pixels(work.out) != pixels(photo)).any(2)
+    assert changed[20:30, 40:60].mean() > 0.9 and not np.delete(changed, range(20, 30), 0).any()
+    assert any("3 calls" in line for line in said), said
+    asked = Request(photo, "fill", str(run), painted())
+    assert "name what restores with it" in last(Work(asked)).failed
+    for model, words in (("telea", "telea is none"), (None, "choose one under Model")):
+        assert words in last(Work(Request(photo, "fill", model, painted(), restorer="ddnm"))).failed
 
 
 @pytest.mark.parametrize(
@@ -82,14 +102,14 @@ def test_a_wish_that_cannot_be_met_is_told(photo: Path, what: Any, more: Any, wo
 
 def test_no_picture_is_told(tmp_path: Path) -> None:
     (tmp_path / "no.png").write_bytes(b"<script>")
-    work = last(Work(Request(tmp_path / "no.png", "fill", "telea", painted())))
+    work = last(Work(Request(tmp_path / "no.png", "fill", "telea", painted=painted())))
     assert work.out is None and "no.png" in work.failed
 
 
 def test_work_that_nobody_follows_stops_after_the_part_at_hand(photo: Path) -> None:
     """The thread ends, nothing is kept, and the next one has its turn."""
     gate = threading.Event()
-    work = Work(Request(photo, "fill", "telea", painted()))
+    work = Work(Request(photo, "fill", "telea", painted=painted()))
     work._made = lambda: (gate.wait(10), work._watch(1, 2), work._folder / "never.png")[2]  # type: ignore[method-assign]
     following = work.follow(0.01)
     next(following)
@@ -207,7 +227,7 @@ from gradio_client import Client, handle_file
 address, small, layer = sys.argv[1:]
 asked = Client(address, verbose=False)
 editor = {"background": None, "layers": [handle_file(layer)], "composite": None}
-rest = editor, "Fill what I paint", "telea", 4, 2, 0
+rest = editor, "Fill what I paint", "telea", 4, 2, 0, "as it was trained", 0
 made = asked.predict(handle_file(small), *rest, api_name="/restore")
 nothing = asked.predict(None, *rest, api_name="/restore")
 print(json.dumps([made[1], made[2], nothing[2]]))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from jaxtyping import Int
+from pydantic import Field
 from torch import Tensor
 
 from sfumato.config import Strict
@@ -31,6 +32,8 @@ class Cascade(Family, Enlarges):
 
     class Config(Strict):
         kind: Literal["cascade"] = "cascade"
+        conditioning_level: float | None = Field(default=None, ge=0.0, le=1.0)
+        """How much noise is put into what `base` drew before `upper` sees it; null: as `upper` was set."""
 
     def build(self) -> None:
         """Nothing but the parts.
@@ -52,6 +55,11 @@ class Cascade(Family, Enlarges):
                 f"this data has images of {self.spec.channels} x {self.spec.size[0]} x {self.spec.size[1]}, its upper part "
                 f"draws {upper.spec.channels} x {large[0]} x {large[1]}; make them agree"
             )
+        level = self.config.conditioning_level
+        if level is not None:
+            if not getattr(upper.config, "conditioning_noise", 0.0):
+                raise ConfigError("conditioning_level is for an upper part that learnt with noise (conditioning_noise)")
+            upper.config = upper.config.model_copy(update={"conditioning_level": level})
 
     def parts(self, name: str) -> Family:
         """One of the two."""

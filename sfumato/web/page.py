@@ -18,6 +18,7 @@ from sfumato.web.work import Request, What, Work, beside, painted_over, shown
 LARGEST_FILE = "64mb"
 WAITING = 8  # requests in the queue; the next one is told to come back
 BEST = "the best that comes with sfumato"
+TRAINED = "as it was trained"
 WANTS: dict[str, What] = {
     "Fill what I paint": "fill",
     "Remove people, or what I paint": "remove",
@@ -45,6 +46,7 @@ def page(runs: Sequence[Path] = (), device: str = "auto") -> Any:
     kinds: dict[str, Any] = discover(Restorer)
     names = [*zoo.names(), *(name for name, kind in kinds.items() if kind.needs is None), *map(str, runs)]
     models = {BEST: None, **{name: name for name in names}}
+    ways = [TRAINED, *(name for name, kind in kinds.items() if kind.needs is not None and not kind.trains_on_tasks)]
 
     def look(file: str | None) -> Any:
         if file is None:
@@ -55,8 +57,9 @@ def page(runs: Sequence[Path] = (), device: str = "auto") -> Any:
             return None, _nameless(str(error), file)
 
     def restore(
-        file: str | None, editor: Any, want: str, model: str, border: float | None, scale: float, seed: float | None
-    ) -> Iterator[Any]:
+        file: str | None, editor: Any, want: str, model: str, border: float | None, scale: float, seed: float | None,
+        way: str, calls: float | None,
+    ) -> Iterator[Any]:  # fmt: skip
         if file is None:
             yield None, None, "choose a picture first"
             return
@@ -69,12 +72,14 @@ def page(runs: Sequence[Path] = (), device: str = "auto") -> Any:
             int(scale),
             int(seed or 0),
             device,
+            None if way == TRAINED else way,
+            int(calls) if calls and way != TRAINED else None,
         )
         work = Work(request)
         try:
             for state in work.follow():
                 parts = f": part {state.done} of {state.of}" if state.of else ""
-                yield gr.skip(), gr.skip(), f"at work{parts}"
+                yield gr.skip(), gr.skip(), "\n".join(filter(None, (f"at work{parts}", state.promised)))
             if work.out is None:
                 yield None, None, _nameless(work.failed, file)
             else:
@@ -97,6 +102,10 @@ def page(runs: Sequence[Path] = (), device: str = "auto") -> Any:
                 want = gr.Radio(list(WANTS), value="Fill what I paint", label="What is wanted")
                 with gr.Accordion("Settings", open=False):
                     model = gr.Dropdown(list(models), value=BEST, label="Model")
+                    way = gr.Dropdown(ways, value=TRAINED, label="How a model of images restores")
+                    calls = gr.Number(
+                        0, label="Calls of its network, 0: its own number", precision=0, minimum=0, maximum=10_000
+                    )
                     border = gr.Number(64, label="Border, pixels", precision=0, minimum=1, maximum=2000)
                     scale = gr.Radio([2, 4], value=2, label="Enlarge how many times")
                     seed = gr.Number(0, label="Seed: another one gives another answer", precision=0)
@@ -108,7 +117,7 @@ def page(runs: Sequence[Path] = (), device: str = "auto") -> Any:
                 result = gr.File(label="The restored picture, at full size", interactive=False, height=90)
                 note = gr.Textbox(label="What to know of it", lines=4, interactive=False, elem_classes="sfumato-note")
         file.change(look, file, [editor, note], api_name="look")
-        inputs = [file, editor, want, model, border, scale, seed]
+        inputs = [file, editor, want, model, border, scale, seed, way, calls]
         running = start.click(restore, inputs, [slider, result, note], api_name="restore", concurrency_limit=1)
         stop.click(lambda: "stops after the part at hand", None, note, cancels=[running], api_name="stop")
     return made.queue(max_size=WAITING)

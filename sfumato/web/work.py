@@ -20,7 +20,7 @@ from torch import Tensor
 from sfumato.errors import DataError, SfumatoError
 from sfumato.images import PEAK, open_picture, to_pil, upright
 from sfumato.removal import GUESS, Settings, remove, segmenter
-from sfumato.restorers.answerer import answerer_of, chosen
+from sfumato.restorers.answerer import Answerer, answerer_of, chosen, limited
 from sfumato.restorers.original import read_original
 from sfumato.restorers.picture import restore_file
 
@@ -46,6 +46,10 @@ class Request:
     scale: int = 2
     seed: int = 0
     device: str = "auto"
+    restorer: str | None = None
+    """How a model that only saw images restores, as diffpir; None for one that was trained to."""
+    calls: int | None = None
+    """The most times that restorer may ask its network; None for its own number."""
 
 
 @dataclass
@@ -55,6 +59,8 @@ class Work:
     request: Request
     done: int = 0
     of: int = 0
+    promised: str = ""
+    """What all parts will take, as soon as it is known."""
     out: Path | None = None
     said: list[str] = field(default_factory=list)
     failed: str = ""
@@ -108,7 +114,7 @@ class Work:
         out = self._folder / f"{asked.picture.stem}-{asked.what}.png"
         painted = asked.painted if asked.painted is not None and asked.painted.any() else None
         if asked.what == "remove":
-            model = chosen(asked.model, fills=True, scale=None, device=asked.device)
+            model = self._named() or chosen(None, fills=True, scale=None, device=asked.device)
             how = Settings(seed=asked.seed, device=asked.device)
             what = segmenter("people", {}) if painted is None else self._levels(painted)
             removed = remove(asked.picture, out, what, model, how, watch=self._watch)
@@ -125,10 +131,28 @@ class Work:
             more["border"] = asked.border
         else:
             more["scale"] = asked.scale
-        named = None if asked.model is None else answerer_of(asked.model, asked.device)
-        said = restore_file(asked.picture, out, named, seed=asked.seed, device=asked.device, watch=self._watch, **more)
+        named = self._named()
+
+        def watch(done: int, of: int) -> None:
+            if done == 0 and named is not None:
+                self.promised = named.promise(of)
+            self._watch(done, of)
+
+        said = restore_file(asked.picture, out, named, seed=asked.seed, device=asked.device, watch=watch, **more)
         self.said = [line for line in said if "--invert" not in line]  # what is painted is meant
         return out
+
+    def _named(self) -> Answerer | None:
+        """Who answers, where a model is named.
+
+        Raises: CapabilityError: the model cannot restore, or not so.
+        """
+        asked = self.request
+        if asked.model is None and asked.restorer is None:
+            return None
+        if asked.model is None:
+            raise DataError(f"{asked.restorer} restores with a model of images; choose one under Model")
+        return answerer_of(asked.model, asked.device, limited(asked.restorer, asked.calls))
 
     def _levels(self, painted: UInt8[np.ndarray, "h w"]) -> UInt8[Tensor, "H W"]:
         """What was painted, at the size of the picture."""

@@ -133,3 +133,22 @@ def test_parts_that_do_not_fit(parts: dict[str, Path], tmp_path: Path) -> None:
         cascade({"base": cascade(parts, tmp_path / "c").folder, "upper": parts["upper"]}, tmp_path / "b")
     with pytest.raises(ConfigError, match="needs a trained Family as its part 'upper'"):
         cascade({"base": parts["base"]}, tmp_path / "d")
+
+
+def test_the_level_can_be_chosen_when_it_draws(parts: dict[str, Path], tmp_path: Path) -> None:
+    both = {f"parts.{name}": str(path) for name, path in parts.items()}
+    told, spread = dict[Any, torch.Tensor](), []
+    for level in (None, 0.0, 0.4):
+        chosen = {} if level is None else {"family.conditioning_level": level}
+        run = sfumato.train("cascade", data(8), settings=both | chosen, progress=False)
+        y = to_float(images(4)[:64])
+        told[level] = run.family.enlarge(y, stream(0, "s"))
+        spread.append(float((BlockMean(64, (8, 8), 2).forward(told[level]) - y).std()))
+    assert torch.equal(told[None], told[0.0]), "as the upper part was set"
+    assert spread[2] > 2 * spread[1], "with noise in what it sees it follows it less"
+    settings: dict[str, Any] = {"family.width": 4}
+    plain = tmp_path / "plain"
+    task = {"kind": "super_resolution", "scale": 2}
+    sfumato.train("ddpm", data(8), task=task, images=64, settings=settings, out=plain, progress=False)
+    with pytest.raises(ConfigError, match="an upper part that learnt with noise"):
+        sfumato.train("cascade", data(8), settings=both | {"parts.upper": str(plain), "family.conditioning_level": 0.1})
