@@ -12,9 +12,9 @@ import sfumato
 OUT = Path("runs/parts")
 DOUBLE = {"kind": "super_resolution", "scale": 2}
 NOISE = {"family.conditioning_noise": 0.5}
-SMALL: tuple[int, int, int] = (4, 14, 150_000)  # how many times smaller its pictures are, width, images
-MIDDLE: tuple[int, int, int] = (2, 14, 40_000)
-LARGE: tuple[int, int, int] = (1, 10, 24_000)
+SMALL: tuple[int, int, int] = (4, 14, 80_000)  # how many times smaller its pictures are, width, images
+MIDDLE: tuple[int, int, int] = (2, 14, 20_000)
+LARGE: tuple[int, int, int] = (1, 10, 14_000)
 LEVELS = ("0", "0.1", "0.2")
 
 
