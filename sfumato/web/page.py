@@ -145,5 +145,5 @@ def serve(runs: Sequence[Path], port: int, device: str, open_browser: bool) -> N
 
 
 def _nameless(line: str, file: str) -> str:
-    """A message without the place where an upload lies."""
-    return line.replace(str(Path(file)), Path(file).name)
+    """A message without the place where an upload lies, and with what the page calls a setting of the command line."""
+    return line.replace(str(Path(file)), Path(file).name).replace("--restorer ", "under Settings, ")
