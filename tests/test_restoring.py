@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 
 import sfumato
-from sfumato.errors import CapabilityError, ConfigError, ShapeError
+from sfumato.errors import CapabilityError, ConfigError, DataError, DivergedError, ShapeError
 from sfumato.kinds import build, parse
 from sfumato.maths.mixture import Mixture
+from sfumato.restorers import fitting
+from sfumato.restorers.answerer import answerer_of
 from sfumato.restorers.exact import posterior
+from sfumato.restorers.picture import restore_picture
 from sfumato.samplers.exact import denoiser_of
 from sfumato.samplers.schedules import Schedule
 from sfumato.tasks.down_sampling import BlockMean
@@ -89,16 +92,28 @@ def test_a_scale_and_any_operator() -> None:
     [
         ({}, ConfigError, "one of mask, scale and operator"),
         ({"mask": HOLE, "scale": 2}, ConfigError, "got mask and scale"),
-        ({"mask": HOLE.float()}, ShapeError, "a bool mask of 1 x 2"),
-        ({"mask": torch.ones(3, 3, dtype=torch.bool)}, ShapeError, "a bool mask of 1 x 2"),
+        ({"mask": HOLE.float()}, ShapeError, "a mask is bool, 1 x 2 or 1 x 1 x 2"),
+        ({"mask": torch.ones(3, 3, dtype=torch.bool)}, ShapeError, "a mask is bool, 1 x 2 or 1 x 1 x 2"),
         ({"mask": HOLE, "method": "telea"}, ConfigError, "'telea' does not restore with a denoiser"),
         ({"scale": 2, "method": "repaint", "calls": 5}, CapabilityError, "cannot undo BlockMean"),
         ({"mask": HOLE, "schedule": "edm"}, ConfigError, "has not; use 'time' or 'sigma'"),
+        ({"mask": HOLE, "calls": 0}, ConfigError, "calls = 0 is not a whole number of 1 or more"),
+        ({"mask": HOLE, "draws": 0}, ConfigError, "draws = 0"),
+        ({"scale": 2.0}, ConfigError, "scale = 2.0"),
+        ({"mask": HOLE, "noise": -0.1}, ConfigError, "noise = -0.1"),
+        ({"mask": HOLE, "noise": float("nan")}, ConfigError, "noise = nan"),
+        ({"mask": HOLE, "told": "foo"}, ConfigError, "told = 'foo'"),
+        ({"mask": HOLE, "y": torch.zeros(1, 1, 2)}, ShapeError, "give images, channels, rows"),
+        ({"mask": HOLE, "y": torch.full((1, 1, 1, 2), 200, dtype=torch.uint8)}, DataError, "uint8"),
+        ({"mask": HOLE, "y": torch.full((1, 1, 1, 2), 200.0)}, DataError, "floats up to 200"),
+        ({"scale": 2, "y": torch.full((1, 1, 1, 2), float("nan"))}, DataError, "not finite where it was measured"),
+        ({"mask": HOLE, "denoiser": 3}, ConfigError, "a int is no network"),
+        ({"mask": HOLE, "denoiser": lambda x, t: x * float("nan")}, DivergedError, "does the denoiser say any"),
     ],
 )
 def test_wishes_that_make_no_sense(wish: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        sfumato.restore(lambda x, t: x, torch.zeros(1, 1, 1, 2), **wish)
+        sfumato.restore(**{"denoiser": lambda x, t: x, "y": torch.zeros(1, 1, 1, 2), **wish})
 
 
 def test_calls_and_draws_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,3 +131,39 @@ def test_calls_and_draws_from_the_command_line(tmp_path: Path, capsys: pytest.Ca
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "a-2.png").read_bytes()
     refused(capsys, *asked, "--calls", "7", words="name one, as --method ddnm")
     refused(capsys, *asked, "--method", "latent_search", "--calls", "7", words="calls cannot be chosen")
+
+
+def test_what_is_hidden_has_no_say() -> None:
+    y = torch.tensor([[[[0.5, float("nan")]]]])
+    made = sfumato.restore(lambda x, t: 0 * x.mean((1, 2, 3), keepdim=True) + x, y, mask=HOLE, calls=3)
+    assert bool(made.isfinite().all()) and float(made[0, 0, 0, 0, 0]) == pytest.approx(0.5)
+
+
+def test_a_run_trained_to_restore_says_so_to_a_walk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    small = ("--images", 32, "--set", "family.width=4", "--set", "budget.batch=16")
+    assert call("train", "ddpm", "--data", "digits", "--task", "inpainting", *small, "--out", run) == 0
+    photo, hole = picture(tmp_path / "p.png", mode="L"), mask(tmp_path / "m.png")
+    asked = ("restore", photo, "--model", run, "--mask", hole)
+    refused(capsys, *asked, "--method", "ddnm", "--calls", 3, words="trained to restore; train it on generation")
+
+
+def test_draws_of_parts_share_no_noise() -> None:
+    """Two equal holes of a picture that repeats: what one draw makes of the right is not what another makes of the left."""
+    model = sfumato.train("gaussian", progress=False)  # of digits, 8 x 8
+    pixels = torch.full((1, 8, 64), 120, dtype=torch.uint8)
+    hole = torch.zeros(8, 64, dtype=torch.uint8)
+    hole[2:6, 2:6] = hole[2:6, 58:62] = 255
+    first, second = (
+        restore_picture(pixels, answerer_of(model.run, "cpu", "ddnm"), mask=hole, seed=seed).pixels for seed in (0, 1)
+    )
+    parts = [made[0, 2:6, left : left + 4] for made in (first, second) for left in (2, 58)]
+    assert all(not torch.equal(a, b) for i, a in enumerate(parts) for b in parts[:i])
+
+
+def test_a_picture_is_taken_to_have_the_noise_of_the_training(tmp_path: Path) -> None:
+    small: dict[str, Any] = {"family.width": 4, "budget.batch": 16}
+    tasks = [{"kind": "inpainting", "noise": 0.3}, {"kind": "super_resolution", "scale": 2, "noise": 0.2}]
+    run = sfumato.train("regression", task=tasks, images=32, settings=small, progress=False).run
+    assert fitting.filling(run) == 0.3 and fitting.filling(None) == 0
+    assert fitting.enlarging(torch.zeros(1, 4, 4, dtype=torch.uint8), 2, run)[1] == 0.2

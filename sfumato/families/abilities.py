@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfumato.images import Images
@@ -52,8 +52,8 @@ class Enlarges(ABC):
     """A family that makes large images of small ones."""
 
     @abstractmethod
-    def enlarge(self, y: Images, rng: Rngs) -> Images:
-        """Images of the size that it starts from, as large as it draws."""
+    def enlarge(self, y: Images, rng: Rngs, label: Int[Tensor, " n"] | None = None) -> Images:
+        """Images of the size that it starts from, as large as it draws; of these classes, where it hears any."""
 
 
 class Likelihood(ABC):

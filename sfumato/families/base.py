@@ -24,7 +24,7 @@ from sfumato.images import Images, Known, Size
 from sfumato.kinds import Kind
 from sfumato.networks.condition import Condition
 from sfumato.streams import Rngs, device_of, uniforms
-from sfumato.tasks.base import Observation, Observed
+from sfumato.tasks.base import Observation, Observed, Task
 
 Terms = Mapping[str, Tensor]
 """Named scalars, already weighted; a loss is their sum."""
@@ -182,6 +182,9 @@ class Family(Kind, nn.Module, ABC, root=True):
     def refuses(cls, config: Any, observation: Observation) -> str:
         """Why a family of such settings cannot be trained on what is observed so; empty where it can."""
         return ""
+
+    def check_parts(self, tasks: Mapping[str, Sequence[Task]]) -> None:
+        """Raises: ConfigError: a part was trained on tasks that are not what this family wants of it."""
 
     @abstractmethod
     def build(self) -> None:

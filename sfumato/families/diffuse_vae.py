@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sfumato.families.base import Batch, Family
@@ -36,18 +36,23 @@ class DiffuseVAE(OverCodes):
         """The diffusion, beside whose image a picture is seen."""
         self.encoder()
         self.inner = self.diffusion(self.spec.model_copy(update={"condition": self.spec.channels + 1}), impose=False)
+        self.labelled = self.inner.labelled
 
     @torch.no_grad()
     def changed(self, batch: Batch) -> Batch:
         """Images beside what the autoencoder makes of them."""
         codes: Any = self.codes
         blurred = codes.picture(codes.encode(batch.x, NOTHING), NOTHING)
-        return replace(batch, condition=Condition(beside(blurred)))
+        return replace(batch, condition=Condition(beside(blurred), batch.condition.label))
+
+    def untold(self, n: int, rng: Rngs) -> Int[Tensor, " n"]:
+        """As the diffusion has it."""
+        return self.inner.untold(n, rng)
 
     def draw(self, n: int, condition: Condition, size: Size, rng: Rngs) -> Images:
         """A picture of the autoencoder, refined."""
         codes: Any = self.codes
-        return self.inner.draw(n, Condition(beside(codes.sample(n, rng=rng))), size, rng)
+        return self.inner.draw(n, Condition(beside(codes.sample(n, rng=rng)), condition.label), size, rng)
 
 
 def beside(picture: Images) -> Float[Tensor, "B d H W"]:

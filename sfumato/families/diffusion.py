@@ -106,9 +106,11 @@ class Diffusion(Family, abstract=True):
 
     @classmethod
     def refuses(cls, config: Any, observation: Observation) -> str:
-        """Nothing, unless its network is shown known pixels alone."""
-        masked = observation.empty or (observation.operator.hides and observation.noise == 0)
-        if masked or not build(config.network).masks_only:
+        """What its network could not be shown: more than known pixels, or a mask under noise of its own."""
+        hides = observation.operator.hides
+        if config.conditioning_noise and hides:
+            return "conditioning_noise is for pictures that are enlarged: it would hide the mask; set it to 0"
+        if observation.empty or (hides and observation.noise == 0) or not build(config.network).masks_only:
             return ""
         return "it is shown pixels that are known exactly and nothing else; take inpainting, outpainting or generation"
 
@@ -260,7 +262,7 @@ class Diffusion(Family, abstract=True):
 
     def walk(self, n: int, condition: Condition, size: Size, rng: Rngs, see: See | None = None) -> Images:
         """The same, shown on the way."""
-        if noisy := self.config.conditioning_noise > 0 and condition.image is not None:
+        if self.config.conditioning_noise > 0 and condition.image is not None:
             share = torch.full((n,), self.config.conditioning_level, device=device_of(rng))
             condition = noised(condition, share, normals(rng, n, self.spec.channels, *size))
         inner = self.guided(condition, rng)
@@ -269,9 +271,7 @@ class Diffusion(Family, abstract=True):
         def call(x_t: Images, t: Times) -> Denoised:
             told = inner(x_t, t)
             x_0 = told.mean.clamp(-1.0, 1.0) if clip else told.mean
-            if self.config.impose and condition.image is not None and not noisy:
-                preview, known = condition.image[:, :-1], condition.image[:, -1:]
-                x_0 = known * preview + (1.0 - known) * x_0
+            x_0 = condition.imposed(x_0) if self.config.impose else x_0
             return Denoised(x_0, told.variance, told.step_variance)
 
         denoiser: Denoiser = From(self.walked, call)

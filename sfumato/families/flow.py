@@ -155,11 +155,7 @@ class Flow(Family, Density, Encodes, Decodes, abstract=True):
         if tuple(size) != tuple(self.spec.size):
             only = " x ".join(map(str, self.spec.size))
             raise ConfigError(f"a {self.config.kind} draws images of {only}, the size that it was trained at")
-        x = self.picture(self.latent(n, rng), condition)
-        if condition.image is None:
-            return x
-        preview, known = condition.image[:, :-1], condition.image[:, -1:]
-        return known * preview + (1 - known) * x
+        return condition.imposed(self.picture(self.latent(n, rng), condition))
 
     def deployed(self) -> Sequence[nn.Module]:
         """What moves numbers to images."""

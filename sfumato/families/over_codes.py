@@ -17,6 +17,7 @@ from sfumato.families.abilities import Decodes, Encodes
 from sfumato.families.base import Batch, Family, Objective, Player, Stage, Terms
 from sfumato.families.diffusion import Diffusion
 from sfumato.kinds import build
+from sfumato.tasks.base import Observation
 
 
 class OverCodesConfig(Strict):
@@ -33,6 +34,13 @@ class OverCodes(Family, abstract=True):
     lossy: ClassVar[bool] = False
     """Whether decoding has to lose something of what was encoded."""
 
+    @classmethod
+    def refuses(cls, config: Any, observation: Observation) -> str:
+        """Whatever gives something."""
+        return (
+            "" if observation.empty else f"a {config.kind} only draws and would not see what is given; take generation"
+        )
+
     @abstractmethod
     def changed(self, batch: Batch) -> Batch:
         """What the diffusion is trained on."""
@@ -48,6 +56,8 @@ class OverCodes(Family, abstract=True):
         made: Family = build(config.inner.model_copy(update=own), spec)
         if not isinstance(made, Diffusion):
             raise ConfigError(f"inner: a {config.inner.kind} is no diffusion; take ddpm, edm or flow_matching")
+        if build(made.config.network).masks_only:
+            raise ConfigError(f"inner: a {config.inner.kind} sees known pixels alone; take ddpm, edm or flow_matching")
         return made
 
     @final
@@ -62,6 +72,8 @@ class OverCodes(Family, abstract=True):
             raise ConfigError(
                 f"codes: one that was trained on generation and encodes{loses} is needed; got a {codes.config.kind}"
             )
+        if codes.labelled:
+            raise ConfigError("codes: it hears classes, which are not told to what encodes; train one without labels")
         if (codes.spec.channels, codes.spec.size) != (self.spec.channels, self.spec.size):
             raise ConfigError(f"codes: it is of images of {codes.spec.channels} x {codes.spec.size}, these are others")
         return codes

@@ -22,7 +22,7 @@ class Condition:
 
     image: Maps | None = None
     """cat(preview of what was observed, known pixels), or another picture to start from. A pixel is known (1), not known (0),
-    or seen through noise: minus the share of noise (cascades)."""
+    given with noise (1 - its deviation), or noised on purpose (minus the share of noise: cascades)."""
     label: Int[Tensor, " B"] | None = None
     """A class; the number of classes itself stands for "not told"."""
 
@@ -30,6 +30,13 @@ class Condition:
         """The condition of some of the images."""
         image, label = (None if part is None else part[places] for part in (self.image, self.label))
         return Condition(image, label)
+
+    def imposed(self, x: Maps) -> Maps:
+        """x with the pixels put back that are known exactly; those seen through noise are not."""
+        if self.image is None:
+            return x
+        known = (self.image[:, -1:] == 1).to(x.dtype)
+        return known * self.image[:, :-1] + (1.0 - known) * x
 
     def beside(self, x: Maps) -> Maps:
         """cat(x, image): what a network sees first."""

@@ -63,9 +63,9 @@ class Answerer:
         return f"{self.called}: {many}{counted(calls, 'call')} of the network, about {length}"
 
     def answer(
-        self, pixels: UInt8[Tensor, "B C h w"], operator: Operator, noise: float, seed: int
+        self, pixels: UInt8[Tensor, "B C h w"], operator: Operator, noise: float, seed: int, part: int = 0
     ) -> UInt8[Tensor, "B C H W"]:
-        """Pictures through the restorer as observations."""
+        """Pictures through the restorer as observations; each part of a picture has a stream of its own."""
         family = self.restorer.family
         where = family.device if family is not None else torch.device("cpu")
         x, operator = to_float(pixels).to(where), operator.to(where)
@@ -73,7 +73,8 @@ class Answerer:
         y = operator.forward(x) if operator.hides or operator.mixes else x
         observation = Observation(y, operator, region_weight(operator.known, "all"), noise)
         self.restorer.check(observation)
-        return to_uint8(self.restorer.restore(observation, rng=stream(seed, "sample", device=where))).cpu()
+        rng = stream(seed, "sample", *([part] if part else []), device=where)
+        return to_uint8(self.restorer.restore(observation, rng=rng)).cpu()
 
 
 Choice = str | Run | Restorer | Answerer | None
@@ -147,6 +148,8 @@ def limited(way: str | None, calls: int | None) -> Way:
     """
     if calls is None:
         return way
+    if calls < 1:
+        raise ConfigError(f"--calls {calls} asks nothing; give 1 or more")
     if way is None:
         raise ConfigError("--calls are those of a restorer that walks with a denoiser: name one, as --method ddnm")
     config: Any = parse(Restorer, way)

@@ -55,6 +55,11 @@ class Restorer(Kind, ABC, root=True):
         if lacking := self.lacks(None if family is None else family.config):
             raise CapabilityError(f"restorer {self.config.kind!r} {lacking}")
         self.family = family
+        if family is not None and not self.trains_on_tasks and family.spec.condition:
+            raise CapabilityError(
+                f"{self.config.kind} needs an unconditional model, but this {family.config.kind} was trained to "
+                "restore; train it on generation, or use the restorer conditional"
+            )
 
     @classmethod
     def lacks(cls, family: Any) -> str:
@@ -77,13 +82,8 @@ class Restorer(Kind, ABC, root=True):
         return self.restore(observation, rng=rng)
 
     @final
-    def require_unconditional(self, observation: Observation) -> None:
-        """Raises: CapabilityError: the family was trained for a task, or the operator is not known."""
-        if self.family is not None and self.family.spec.condition:
-            raise CapabilityError(
-                f"{self.config.kind} needs an unconditional model, but this {self.family.config.kind} was trained to "
-                "restore; train it on generation, or use the restorer conditional"
-            )
+    def require_known(self, observation: Observation) -> None:
+        """Raises: CapabilityError: the operator is not known."""
         if not observation.operator.linear:
             raise CapabilityError(
                 f"{self.config.kind} needs a known operator, which pairs of pictures have not; use conditional"

@@ -42,6 +42,8 @@ class Chain(Restorer):
         return agree(family.enlarge(observation.y, rng), observation)
 
     def calls(self) -> int:
-        """Those of the enlarging parts, of whichever sizes."""
-        family: Any = self.family
-        return int(family.upper.calls())
+        """Those of all enlarging parts, which a picture of the smallest size goes through."""
+        family, calls = self.family, 0
+        while isinstance(family, Enlarges):
+            calls, family = calls + int(family.upper.calls()), family.base
+        return calls

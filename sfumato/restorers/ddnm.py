@@ -10,7 +10,7 @@ from pydantic import Field
 from sfumato.config import Strict
 from sfumato.families.base import Family
 from sfumato.images import Images
-from sfumato.kinds import build, choice
+from sfumato.kinds import build, choice, parse
 from sfumato.restorers.zero_shot import ZeroShot, nearer
 from sfumato.samplers.base import Past, Sampler
 from sfumato.samplers.ddim import DDIM
@@ -58,8 +58,14 @@ class DDNM(ZeroShot):
 
     @classmethod
     def within(cls, config: Any, calls: int) -> Any:
-        """As many steps, of a sampler that calls once a step."""
-        return cls.Config.model_validate({**dict(config), "sampler": {**dict(config.sampler), "steps": calls}})
+        """As many steps as its sampler makes of so many calls."""
+
+        def steps(n: int) -> Any:
+            return cls.Config.model_validate({**dict(config), "sampler": {**dict(config.sampler), "steps": n}})
+
+        usual: Schedule = build(parse(Schedule, "cosine"))
+        fitting = (n for n in range(calls, 1, -1) if build(steps(n).sampler).calls(usual) <= calls)
+        return steps(next(fitting, 1))
 
 
 def corrected(denoiser: Denoiser, observation: Observation, spread: float) -> Denoiser:

@@ -46,7 +46,7 @@ class DensityAscent(Restorer):
         Raises: CapabilityError: the family was trained for a task, or the operator is not known.
         """
         family: Any = self.family
-        self.require_unconditional(observation)
+        self.require_known(observation)
         n, told = len(observation), family.labels(label if family.labelled else None, len(observation), rng)
         condition = family.condition(None, told)
         with torch.no_grad():

@@ -18,7 +18,9 @@ from sfumato.tasks.base import Observation
 
 
 class DPS(ZeroShot):
-    """x_s = x_s' - zeta grad_x |y - A x_0-hat(x_t)|, x_s' ancestral from x_t.
+    """x_s = x_s' - zeta grad_x |y - A x_0-hat(x_t)|, x_s' ancestral from x_t, where alpha^2 + sigma^2 = 1.
+
+    On any other path the step is that of the same walk brought to such lengths, so that zeta means the same.
 
     The norm is that of each image. (The authors' code takes one over the batch, so that images pull less the more there are.)
     A call goes forward and back, which costs about three. zeta was chosen at 1,000 steps; with fewer more may be better.
@@ -43,5 +45,6 @@ class DPS(ZeroShot):
             x_0 = denoiser(x, full(t, x)).mean
             off = (observation.y - observation.operator.forward(x_0)).flatten(1)
             (slope,) = torch.autograd.grad(off.square().sum(1).clamp(min=1e-20).sqrt().sum(), x)
-        mean = posterior_mean(x_0.detach(), x_t, at_t, at_s) - self.config.zeta * slope
+        zeta = self.config.zeta * math.hypot(*at_t) * math.hypot(*at_s)
+        mean = posterior_mean(x_0.detach(), x_t, at_t, at_s) - zeta * slope
         return mean + math.sqrt(max(posterior(at_t, at_s).beta_tilde, 0.0)) * noise_like(x_t, rng).to(x_t.dtype)

@@ -37,8 +37,14 @@ def require_filling(run: Run) -> None:
         raise CapabilityError(f"this model was not trained to fill masks; it was trained for: {tasks(run)}")
 
 
-def enlarging(pixels: UInt8[Tensor, "C h w"], scale: int, run: Run | None) -> Operator:
-    """The down-sampling that a small picture is taken to come from: the run's own, at its size, or block means.
+def filling(run: Run | None) -> float:
+    """The noise that a run takes what is given around a hole to have: the least that it was trained with."""
+    known = [] if run is None else able(run, lambda operator: operator.hides)
+    return min((task.noise for task, _ in known), default=0.0)
+
+
+def enlarging(pixels: UInt8[Tensor, "C h w"], scale: int, run: Run | None) -> tuple[Operator, float]:
+    """The down-sampling that a small picture is taken to come from, the run's own, at its size, or block means; and its noise.
 
     Raises: ShapeError: no enlargement, or one beyond what a picture may hold. CapabilityError: the run cannot enlarge so.
     """
@@ -48,17 +54,18 @@ def enlarging(pixels: UInt8[Tensor, "C h w"], scale: int, run: Run | None) -> Op
     if size[0] * size[1] > LARGEST:
         raise ShapeError(f"--scale {scale} would make more than {LARGEST:,} pixels; give a smaller one")
     if run is None:
-        return BlockMean(1, size, scale)
+        return BlockMean(1, size, scale), 0.0
     if not run.spec.condition:
         if any(side % scale for side in run.spec.size):
             raise CapabilityError(
                 f"this model makes {run.spec.size[1]} x {run.spec.size[0]}, which {scale} does not divide"
             )
-        return BlockMean(1, run.spec.size, scale)
+        return BlockMean(1, run.spec.size, scale), 0.0
     known = able(run, lambda operator: operator.shrinks and getattr(operator, "scale", None) == scale)
     if not known:
         raise CapabilityError(f"this model was not trained to enlarge by {scale}; it was trained for: {tasks(run)}")
-    return known[0][1]
+    task, operator = min(known, key=lambda pair: pair[0].noise)
+    return operator, task.noise
 
 
 def clearing(run: Run | None) -> tuple[Operator, float]:

@@ -49,7 +49,7 @@ class LatentSearch(Restorer):
         Raises: CapabilityError: the family was trained for a task.
         """
         family: Any = self.family
-        self.require_unconditional(observation)
+        self.require_known(observation)
         n, told = len(observation), family.labels(label if family.labelled else None, len(observation), rng)
         condition = family.condition(None, told)
         with torch.no_grad():

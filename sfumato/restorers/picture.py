@@ -248,9 +248,10 @@ def _filled(
 
     def answer(part: Pixels, unknown: Hole, number: int) -> Pixels:
         operator = Masking(1.0 - unknown.float()[None, None])
-        return answerer.answer(part[None], operator, 0.0, asked.seed + number)[0]
+        return answerer.answer(part[None], operator, noise, asked.seed, number)[0]
 
     run = answerer.run
+    noise = fitting.filling(run)
     if run is None or tuple(pixels.shape[1:]) == run.spec.size:
         watch(0, 1)
         return torch.where(hole, answer(pixels, unknown, 0), pixels), []
@@ -266,7 +267,7 @@ def _made(pixels: Pixels, called: str, asked: Asked, answerer: Answerer, watch: 
     """Every pixel made: in one piece, or tile by tile."""
     run, scale = answerer.run, asked.scale or 1
     if asked.scale is not None:
-        operator, noise = fitting.enlarging(pixels, asked.scale, run), 0.0
+        operator, noise = fitting.enlarging(pixels, asked.scale, run)
     else:
         operator, noise = fitting.clearing(run)
     if isinstance(answerer.restorer, Enlarger):  # how a small picture came about nobody knows, so nothing is imposed
@@ -279,7 +280,7 @@ def _made(pixels: Pixels, called: str, asked: Asked, answerer: Answerer, watch: 
 
     def make(tiles: UInt8[Tensor, "B C h w"], first: int) -> UInt8[Tensor, "B C H W"]:
         return answerer.answer(
-            tiles, operator.pick(torch.zeros(len(tiles), dtype=torch.int64)), noise, asked.seed + first
+            tiles, operator.pick(torch.zeros(len(tiles), dtype=torch.int64)), noise, asked.seed, first
         )
 
     if tuple(pixels.shape[1:]) != size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import Field
 
 from sfumato.families.base import Family
@@ -41,15 +42,18 @@ class SDEdit(ZeroShot):
         self.affine = self.guess is None
 
     def moves(self, schedule: Schedule) -> list[tuple[float, float]]:
-        """The steps of a walk that lie below the noise of the guess, as many as calls."""
+        """From the noise of the guess, by the last levels of a walk that lie below it, as many as calls."""
         spacing, calls = build(self.config.spacing), self.config.calls
-        levels, most, below = calls, schedule.grid or MANY * calls, list[float]()
-        while levels <= most and len(below) <= calls:
-            times = spacing.times(schedule, levels)
-            below = [t for t in times if schedule.at(t)[1] <= self.config.noise * schedule.at(t)[0]]
-            levels += max(calls + 1 - len(below), 1)
-        below = below[-calls - 1 :]
-        return list(zip(below, below[1:], strict=False))
+        first = float(schedule.time_at(torch.tensor([self.config.noise], dtype=torch.float64)))
+        most = schedule.grid or MANY * calls
+        levels, below = min(calls, most), list[float]()
+        while True:
+            below = [t for t in spacing.times(schedule, levels) if t < first]
+            if len(below) >= calls or levels == most:
+                break
+            levels = min(levels + calls - len(below), most)
+        times = [first, *below[-calls:]]
+        return list(zip(times, times[1:], strict=False))
 
     def begin(self, observation: Observation, schedule: Schedule, like: Images, rng: Rngs) -> Images:
         """The guess with noise."""

@@ -106,7 +106,7 @@ class ZeroShot(Restorer, abstract=True):
     def answer(self, observation: Observation, label: Tensor | None, *, rng: Rngs) -> Images:
         """One draw for each image, of its class where the family has classes."""
         family: Any = self.family
-        self.require_unconditional(observation)
+        self.require_known(observation)
         self.check(observation)
         n, size = len(observation), observation.operator.size
         told = family.labels(label if family.labelled else None, n, rng)

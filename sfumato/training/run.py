@@ -215,6 +215,7 @@ def prepare(config: RunConfig, data: Dataset | None = None, folder: Path | None 
             raise ConfigError(f"nothing is trained on {task.name}: train on generation, with an exemplar as the data")
     made_of = {name: load(parts.where(folder, name, path)) for name, path in config.parts.items()}
     family = make_family(config.family, spec, config.seed, made_of)
+    family.check_parts({name: run.tasks for name, run in made_of.items()})
     for size in {stage.size for stage in family.stages() if stage.size is not None}:
         for task in tasks:
             task.check(spec.model_copy(update={"size": size}))

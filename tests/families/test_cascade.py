@@ -152,3 +152,46 @@ def test_the_level_can_be_chosen_when_it_draws(parts: dict[str, Path], tmp_path:
     sfumato.train("ddpm", data(8), task=task, images=64, settings=settings, out=plain, progress=False)
     with pytest.raises(ConfigError, match="an upper part that learnt with noise"):
         sfumato.train("cascade", data(8), settings=both | {"parts.upper": str(plain), "family.conditioning_level": 0.1})
+
+
+def test_an_upper_part_that_enlarges_otherwise(parts: dict[str, Path], tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"family.width": 4}
+    for place, task in enumerate(
+        (
+            {"kind": "inpainting"},
+            {"kind": "super_resolution", "scale": 4},
+            {"kind": "super_resolution", "scale": 2, "preview": "pinv"},
+        )
+    ):
+        out = tmp_path / f"u{place}"
+        sfumato.train("ddpm", data(8), task=task, images=64, settings=settings, out=out, progress=False)
+        with pytest.raises(ConfigError, match="has to be trained on super_resolution with scale = 2"):
+            cascade(parts, tmp_path / f"c{place}", upper=out)
+    with pytest.raises(ConfigError, match=r"learnt with up to 0\.4"):
+        sfumato.train(
+            "cascade",
+            data(8),
+            settings={**{f"parts.{k}": str(v) for k, v in parts.items()}, "family.conditioning_level": 0.9},
+        )
+    with pytest.raises(ConfigError, match="a cascade draws"):
+        sfumato.train("cascade", data(8), task="inpainting", settings={f"parts.{k}": str(v) for k, v in parts.items()})
+    with pytest.raises(ConfigError, match="it would hide the mask"):
+        sfumato.train("ddpm", data(8), task="inpainting", settings={**settings, "family.conditioning_noise": 0.3})
+
+
+def test_classes_reach_both_parts(tmp_path: Path) -> None:
+    paths, settings = dict[str, str](), {"family.width": 4, "family.labels": True}
+    for side, name, task in ((4, "base", "generation"), (8, "upper", {"kind": "super_resolution", "scale": 2})):
+        part = Split(images(side), torch.arange(5000) % 3)
+        told = Dataset("classes", part, part.first(8), part.first(8), classes=3)
+        sfumato.train("ddpm", told, task=task, images=64, settings=settings, out=tmp_path / name, progress=False)
+        paths[f"parts.{name}"] = str(tmp_path / name)
+    family: Any = sfumato.train("cascade", told, settings=paths, progress=False).family
+    heard: list[torch.Tensor] = []
+    inner = family.upper.guided
+    family.upper.guided = lambda condition, rng: (heard.append(condition.label), inner(condition, rng))[1]
+    family.sample(2, label=1, rng=stream(0, "s"))
+    family.sample(2, rng=stream(0, "s"))
+    assert [one.tolist() for one in heard] == [[1, 1], [3, 3]]
+    with pytest.raises(ConfigError, match="hears 3 classes, this data has none"):
+        sfumato.train("cascade", data(8), settings=paths, progress=False)

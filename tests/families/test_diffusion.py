@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from sfumato.data.base import DataSpec
 from sfumato.errors import ConfigError
 from sfumato.families.base import Family
+from sfumato.families.predictions import Prediction
 from sfumato.images import Images
-from sfumato.kinds import parse
+from sfumato.kinds import build, parse
 from sfumato.networks.condition import NOTHING, Condition
 from sfumato.networks.layers import ResidualBlock
 from sfumato.streams import stream
+from sfumato.tasks.base import Task
 from sfumato.training.run import make_family
 
 from .test_meaning import batch
@@ -161,3 +163,16 @@ def test_a_reconstruction_term_is_of_the_clean_image(prediction: str) -> None:
     terms = made.loss(batch(made, x))
     assert float(terms["reconstruction"]) == pytest.approx(3 * 0.25, rel=1e-3)
     assert "reconstruction" not in family().loss(batch(family(), x))
+
+
+@pytest.mark.parametrize("kind", ["ddpm", "edm", "flow_matching"])
+def test_what_is_given_with_noise_is_not_put_back(kind: str) -> None:
+    """A network that knows the image, which is black at -1, is not overruled by what it was shown."""
+    task = build(parse(Task, {"kind": "inpainting", "mask": "half", "noise": 0.3}))
+    x = -torch.ones(8, 1, 8, 8)
+    observation = task.observe(x, [stream(0, "mask", i) for i in range(8)])
+    family: Any = make_family(parse(Family, {"kind": kind, "width": 4}), DataSpec(channels=1, size=8, condition=2), 0)
+    family.prediction = build(parse(Prediction, "x0"))
+    family.answer = lambda x_t, t, condition: (x.to(x_t), None)
+    made = family.sample(8, observation=observation, rng=stream(0, "s"))
+    torch.testing.assert_close(made, x, atol=1e-3, rtol=0)

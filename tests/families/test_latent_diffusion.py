@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import sfumato
+from sfumato.data.base import Dataset, Split
 from sfumato.errors import ConfigError
 from sfumato.training.parts import WEIGHTS
 
@@ -74,3 +75,25 @@ def test_parts_that_do_not_do(codes: Path, tmp_path: Path) -> None:
         train("latent_diffusion", gan, 64)
     with pytest.raises(ConfigError, match="needs a trained Decodes as its part 'codes'"):
         sfumato.train("diffuse_vae", data(8), images=64, progress=False)
+
+
+@pytest.mark.parametrize("family", ["latent_diffusion", "diffuse_vae"])
+def test_what_is_given_would_not_be_seen(codes: Path, family: str) -> None:
+    settings = {**SMALL, "parts.codes": str(codes)}
+    with pytest.raises(ConfigError, match="only draws and would not see what is given"):
+        sfumato.train(family, data(8), task="inpainting", images=64, settings=settings, progress=False)
+
+
+def test_classes_reach_the_diffusion_and_not_the_codes(codes: Path, tmp_path: Path) -> None:
+    part = Split(images(8), torch.arange(5000) % 3)
+    told = Dataset("classes", part, part.first(8), part.first(8), classes=3)
+    settings = {**SMALL, "parts.codes": str(codes), "family.inner.labels": True, "family.inner.width": 4}
+    for family in ("diffuse_vae", "latent_diffusion"):
+        run = sfumato.train(family, told, images=128, settings=settings, progress=False)
+        assert run.sample(2).shape == run.sample(2, label=1).shape == (2, 1, 8, 8)
+    labelled: dict[str, Any] = {**SMALL, "family.latent": 8, "family.labels": True}
+    sfumato.train("vae", told, images=64, settings=labelled, out=tmp_path / "vae", progress=False)
+    with pytest.raises(ConfigError, match="train one without labels"):
+        sfumato.train("diffuse_vae", told, images=64, settings={**SMALL, "parts.codes": str(tmp_path / "vae")})
+    with pytest.raises(ConfigError, match="sees known pixels alone"):
+        train("diffuse_vae", codes, 64, **{"family.inner": "td_paint"})

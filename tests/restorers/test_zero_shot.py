@@ -151,7 +151,7 @@ def test_a_step_of_sdedit_is_ddim_in_agreement_and_it_begins_with_the_guess() ->
     moves = restorer.moves(COSINE)
     assert len(moves) == 12 and moves[-1][1] == 0
     alpha, sigma = COSINE.at(moves[0][0])
-    assert 0.5 < sigma / alpha <= 0.7
+    assert sigma / alpha == pytest.approx(0.7, rel=2e-3)
     known = grey([1.0, 1.0]).expand(4000, 1, 1, 2)
     observation = Observation(grey([Y, -0.2]).expand_as(known), Masking(known), known)
     begun = restorer.begin(observation, COSINE, known, stream(0, "b"))
@@ -168,6 +168,43 @@ def test_a_step_of_flower_on_straight_paths() -> None:
     r = 0.6 / math.hypot(0.4, 0.6)
     first = (r**2 * Y + NOISE**2 * gain * X[0]) / (r**2 + NOISE**2)
     near(made.flatten().numpy(), np.array([first, gain * X[1]]))
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "edm", {"kind": "linear", "steps": 20}])
+@pytest.mark.parametrize("calls", [1, 2, 5, 25, 1001])
+def test_sdedit_begins_at_its_noise_whatever_its_calls(schedule: Any, calls: int) -> None:
+    noise: Schedule = build(parse(Schedule, schedule))
+    moves = method({"kind": "sdedit", "noise": 0.7, "calls": calls}).moves(noise)
+    alpha, sigma = noise.at(moves[0][0])
+    assert sigma / alpha == pytest.approx(0.7, rel=0.25 if noise.grid == 20 else 0.01)
+    assert moves[-1][1] == 0 and all(s < t for t, s in moves)
+    assert 0 < len(moves) <= calls and (len(moves) == calls or noise.grid is not None)
+
+
+def test_a_step_of_dps_means_the_same_on_every_path() -> None:
+    """Straight paths are cosine ones of another time, brought to other lengths."""
+    straight: Schedule = build(parse(Schedule, "rectified"))
+    known, law = grey([1.0, 0.0]), Mixture.round(torch.ones(1), torch.zeros(1, 2), SD)
+    observation = Observation(grey([Y, 0.0]), Masking(known), known)
+    ends = []
+    for schedule in (COSINE, straight):
+        t, s = (float(schedule.time_at(torch.tensor([ratio]).double())) for ratio in (3.0, 0.8))
+        x = grey(list(X)) * math.hypot(*schedule.at(t))
+        made = method({"kind": "dps", "zeta": 2.0}, (1, 2)).step(
+            denoiser_of(law, schedule), observation, x, t, s, [stream(0, "hand")], []
+        )
+        ends.append(made / math.hypot(*schedule.at(s)))
+    torch.testing.assert_close(ends[0], ends[1], rtol=5e-3, atol=5e-3)  # a grid has no time of just that noise
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "heun", "predictor_corrector", "langevin"])
+@pytest.mark.parametrize("calls", [4, 11, 50])
+def test_ddnm_asks_no_more_than_it_may(sampler: str, calls: int) -> None:
+    config = parse(Restorer, {"kind": "ddnm", "sampler": sampler})
+    restorer = build(
+        config.owner.within(config, calls), make_family(Gaussian.Config(), DataSpec(channels=1, size=4), 0)
+    )
+    assert 0 < restorer.cost(COSINE) <= calls
 
 
 @pytest.mark.parametrize(("schedule", "sd"), [("rectified", 1.0), ("edm", 80.0)])
