@@ -3,6 +3,7 @@
     python -m benchmarks.zero_shot grid DDPM_RUN FLOW_RUN      each setting's rank; the study's settings are the best ones
     sfumato study studies/zero-shot.toml --out runs/zero-shot
     python -m benchmarks.zero_shot curves runs/zero-shot       docs/images/zero-shot.svg, and who is best at how many calls
+    python -m benchmarks.zero_shot sheet runs/zero-shot        docs/images/zero-shot.png, three draws of each at 100 calls
 
 The grid is of one knob a method, with its authors' value and others beside it, in 50 calls on the tasks of the study. The rank
 of a setting is that among its method's, by MIND, the mean over tasks.
@@ -14,26 +15,32 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
 
+from sfumato.images import to_uint8
 from sfumato.kinds import build, parse
 from sfumato.metrics.base import Metric
 from sfumato.reports.figures import PALETTE
 from sfumato.restorers.base import Restorer
-from sfumato.studies.measure import measure
-from sfumato.studies.results import Result, read_lines
+from sfumato.streams import stream
+from sfumato.studies.cells import cells, run_folder
+from sfumato.studies.measure import measure, observe
+from sfumato.studies.results import Result, read_lines, read_resolved
 from sfumato.studies.statistics import by_method, compare, ranked
-from sfumato.studies.study import Study, read_study
+from sfumato.studies.study import Method, Study, read_study
+from sfumato.tasks.base import Observation
 from sfumato.training import run as runs
 
 STUDY = Path(__file__).parents[1] / "studies" / "zero-shot.toml"
 OUT = Path(__file__).parents[1] / "docs" / "images" / "zero-shot.svg"
 CALLS, SHOWN = 50, (10, 25, 100, 250)
 IMAGES = 128  # of the validation images
+PICTURED, EACH, DRAWS = ("inpainting", "super_resolution-x4", "outpainting-n0.05"), 4, 3  # of the sheet
 MIND = {"kind": "mind", "features": {"kind": "lite0", "layer": "b4"}}
-GRID = {
+GRID: dict[str, list[dict[str, Any]]] = {
     "ddnm": [{"sampler": {"eta": eta}} for eta in (0.0, 0.85, 1.0)],
     "repaint": [{"repeats": 1}, {"repeats": 2, "jump": 3}, {"repeats": 5, "jump": 2}],
     "diffpir": [{"zeta": zeta} for zeta in (0.25, 0.6, 1.0)],
@@ -54,7 +61,7 @@ def grid(ddpm: str, flow: str) -> None:
         family, found = models["flow" if kind == "flower" else "ddpm"].family, dict[str, list[float]]()
         for task in tasks:
             for setting in settings:
-                config = parse(Restorer, {"kind": kind, **setting})  # type: ignore[type-abstract]
+                config = parse(Restorer, {"kind": kind, **setting})
                 chosen = {name: getattr(config, name) for name in setting if name != "sampler"}
                 restorer = build(config.owner.within(config, CALLS).model_copy(update=chosen), family)
                 if not restorer.answers(task.example(3, data.size).operator):
@@ -63,9 +70,9 @@ def grid(ddpm: str, flow: str) -> None:
                 told = measure(restorer, task, data, [metric], seed=0, batch=IMAGES, device=torch.device("cpu"))
                 found.setdefault(str(setting), []).append(told.scores[0].value)
         columns = list(zip(*found.values(), strict=True))
-        for setting, values in found.items():
+        for told_setting, values in found.items():
             rank = mean(sorted(column).index(value) + 1 for column, value in zip(columns, values, strict=True))
-            print(f"| {kind} | {setting} | {rank:.2f} |", " ".join(f"{value:.1f}" for value in values), flush=True)
+            print(f"| {kind} | {told_setting} | {rank:.2f} |", " ".join(f"{value:.1f}" for value in values), flush=True)
 
 
 def curve(name: str) -> tuple[str, bool]:
@@ -132,5 +139,59 @@ def best(study: Study, results: list[Result], task: str, label: str) -> None:
         print(f"{task}, {calls} calls: {told}")
 
 
+def sheet(folder: str) -> None:
+    """Test images of three tasks as each method restores them, three draws each."""
+    out, study = Path(folder), read_resolved(Path(folder))
+    data = build(study.data).load()
+    tasks = [(place, build(task)) for place, task in enumerate(study.tasks)]
+    shown = [(place, task) for place, task in tasks if task.name in PICTURED]
+    methods = [m for m in study.methods if m.name.endswith(" 100") or m.name in ("Gaussian", "Biharmonic", "Bicubic")]
+    figure, panels = plt.subplots(len(methods) + 2, len(shown), figsize=(12, 0.44 * (len(methods) + 2)), squeeze=False)
+    for column, (place, task) in enumerate(shown):
+        pixels, observation = observe(task, data.test, slice(0, EACH), "cpu")
+        seen = to_uint8(observation.preview)
+        rows: list[tuple[str, torch.Tensor | None]] = [("true", strip([pixels])), ("given", strip([seen]))]
+        for method in methods:
+            restorer = restorer_of(out, study, method, place)
+            able = None if restorer is None or not restorer.answers(observation.operator) else restorer
+            rows.append((method.name, None if able is None else strip(answers(able, observation))))
+        for axes, (name, picture) in zip(panels[:, column], rows, strict=True):
+            axes.axis("off")
+            if picture is not None:
+                axes.imshow(picture.permute(1, 2, 0), interpolation="nearest")
+            if column == 0:
+                axes.text(-2, 8, name, ha="right", va="center", fontsize=7)
+        panels[0, column].set_title(task.name, fontsize=8)
+    figure.subplots_adjust(0.11, 0.0, 1.0, 0.97, 0.02, 0.04)
+    figure.savefig(OUT.with_suffix(".png"), dpi=110)
+
+
+def answers(restorer: Restorer, observation: Observation) -> list[torch.Tensor]:
+    """Three draws for each image."""
+    rngs = [[stream(draw, "sheet", i) for i in range(len(observation))] for draw in range(DRAWS)]
+    with torch.no_grad():
+        return [to_uint8(restorer.restore(observation, rng=rng)) for rng in rngs]
+
+
+def strip(draws: list[torch.Tensor]) -> torch.Tensor:
+    """Images in a row, the draws of one beside each other; one that is no draw stands once."""
+    blank = torch.full_like(draws[0], 255)
+    columns = [*draws, *[blank] * (DRAWS - len(draws))]
+    return torch.cat(list(torch.stack(columns, 1).flatten(0, 1)), dim=2)
+
+
+def restorer_of(out: Path, study: Study, method: Method, task: int) -> Restorer | None:
+    """A method's restorer with the first of its trainings, where it has one for the task."""
+    if method.family is None:
+        return build(method.restorer)
+    cell = next((c for c in cells(study) if study.methods[c.method] == method and task in c.tasks), None)
+    folder = None if cell is None or cell.training is None else run_folder(cell.training, out)
+    if folder is None or not runs.is_finished(folder):
+        return None
+    run = runs.load(folder)
+    family = run.family if not method.drawn else runs.redrawn(run, method.drawn).family
+    return build(method.restorer, family)
+
+
 if __name__ == "__main__":
-    {"grid": grid, "curves": curves}[sys.argv[1]](*sys.argv[2:])
+    {"grid": grid, "curves": curves, "sheet": sheet}[sys.argv[1]](*sys.argv[2:])
