@@ -44,6 +44,8 @@ class Restorer(Kind, ABC, root=True):
     trains_on_tasks: ClassVar[bool] = True
     """Whether its family is trained on the tasks themselves; else on generation, once for all of them."""
 
+    unconditional: ClassVar[bool] = False
+    """Whether it asks its family as one of images alone, which a family that was trained to restore is not."""
     own_patches: ClassVar[bool] = False
     """Whether it learns from the very picture that it answers for, which takes seconds or minutes: it is named to be used, and
     not set beside every model as the quick classical methods are."""
@@ -55,7 +57,7 @@ class Restorer(Kind, ABC, root=True):
         if lacking := self.lacks(None if family is None else family.config):
             raise CapabilityError(f"restorer {self.config.kind!r} {lacking}")
         self.family = family
-        if family is not None and not self.trains_on_tasks and family.spec.condition:
+        if self.unconditional and family is not None and family.spec.condition:
             raise CapabilityError(
                 f"{self.config.kind} needs an unconditional model, but this {family.config.kind} was trained to "
                 "restore; train it on generation, or use the restorer conditional"

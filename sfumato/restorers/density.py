@@ -28,6 +28,7 @@ class DensityAscent(Restorer):
 
     needs: ClassVar[type | None] = Density
     trains_on_tasks: ClassVar[bool] = False
+    unconditional: ClassVar[bool] = True
 
     class Config(Strict):
         kind: Literal["density"] = "density"

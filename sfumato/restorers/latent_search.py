@@ -27,6 +27,7 @@ class LatentSearch(Restorer):
 
     needs: ClassVar[type | None] = Decodes
     trains_on_tasks: ClassVar[bool] = False
+    unconditional: ClassVar[bool] = True
 
     class Config(Strict):
         kind: Literal["latent_search"] = "latent_search"

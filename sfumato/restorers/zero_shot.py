@@ -49,6 +49,7 @@ class ZeroShot(Restorer, abstract=True):
 
     needs: ClassVar[type | None] = Denoises
     trains_on_tasks: ClassVar[bool] = False
+    unconditional: ClassVar[bool] = True
     draws: int = 0
     """How many times a step draws noise, at most."""
     affine: bool = True
