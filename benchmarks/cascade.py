@@ -27,7 +27,7 @@ def part(path: str, name: str, shape: tuple[int, int, int], task: Any, **more: A
 
 def data(path: str, shrink: int) -> dict[str, Any]:
     """The scenes, made smaller."""
-    return {"kind": "npz", "path": path, "train": 8_000, "test": 500, "shrink": shrink}
+    return {"kind": "npz", "path": path, "train": 7_800, "test": 500, "shrink": shrink}
 
 
 def joined(path: str, name: str, upper: str, **more: Any) -> None:
