@@ -74,7 +74,8 @@ def seen(operator: Operator, y: Float64[Tensor, "n m"], shape: tuple[int, int, i
     """An observation of n images by the first image's operator."""
     many = repeated(operator, len(y))
     form = many.forward(torch.zeros(len(y), *shape, dtype=torch.float64)).shape
-    return Observation(y.view(form), many, torch.ones_like(many.known), noise)
+    y = y.view(form)
+    return Observation(many.forward(y) if many.hides else y, many, torch.ones_like(many.known), noise)
 
 
 def walked(
