@@ -38,7 +38,7 @@ def study(
     folder = out or Path("runs") / file.stem
     resolved = runner.resolve(question)  # widths are a part of what a training is known by
     question = resolved.study
-    with display.study_bars(question.budget.images, lambda: runner.training_progress(question, folder)):
+    with display.study_bars(question.budget.images, lambda: runner.training_progress(resolved, folder)):
         path = runner.run(resolved, folder, device=device, jobs=jobs, source=file.read_text())
     display.show(found := results.read_lines(path), question)
     display.say(f"report: {build_report(folder)}")

@@ -115,11 +115,11 @@ def _known(path: Path) -> str | None:
         return None if not path.is_file() else ""
 
 
-def training_progress(study: Study, out: Path) -> dict[str, int]:
-    """Images consumed by each training, read from the loss files of the runs; used to show progress."""
-    answer = {}
+def training_progress(resolved: Resolved, out: Path) -> dict[str, int]:
+    """Images consumed by each training that is needed, read from the loss files of the runs; used to show progress."""
+    answer, study = {}, resolved.study
     for cell in cells(study):
-        if cell.training is None:
+        if cell.training is None or not any((cell.method, task) in resolved.answered for task in cell.tasks):
             continue
         folder = run_folder(cell.training, out)
         images = 0

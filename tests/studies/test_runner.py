@@ -240,7 +240,7 @@ def test_a_report_without_results(tmp_path: Path) -> None:
 
 def test_progress_is_read_from_the_runs(each: Path, tmp_path: Path) -> None:
     for folder, images in ((each, 64), (tmp_path, 0)):
-        progress = runner.training_progress(study(), folder)
+        progress = runner.training_progress(runner.resolve(study()), folder)
         assert [name.rsplit("--", 1)[0] for name in progress] == ["ddpm--inpainting--0", "ddpm--outpainting--0"]
         assert set(progress.values()) == {images}
 
