@@ -13,15 +13,15 @@ OUT = Path("runs/parts")
 DOUBLE = {"kind": "super_resolution", "scale": 2}
 NOISE = {"family.conditioning_noise": 0.5}
 SMALL: tuple[int, int, int] = (4, 14, 80_000)  # how many times smaller its pictures are, width, images
-MIDDLE: tuple[int, int, int] = (2, 14, 20_000)
-LARGE: tuple[int, int, int] = (1, 10, 14_000)
+MIDDLE: tuple[int, int, int] = (2, 14, 40_000)
+LARGE: tuple[int, int, int] = (1, 10, 40_000)
 LEVELS = ("0", "0.1", "0.2")
 
 
 def part(path: str, name: str, shape: tuple[int, int, int], task: Any, **more: Any) -> None:
     """Train one diffusion."""
     shrink, width, images = shape
-    settings = {"budget.flip": True, "budget.batch": 64, "family.width": width, **more}
+    settings = {"budget.flip": True, "budget.batch": 16, "family.width": width, **more}
     sfumato.train("ddpm", data(path, shrink), task=task, images=images, settings=settings, out=OUT / name)
 
 
