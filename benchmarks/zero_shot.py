@@ -160,9 +160,9 @@ def sheet(folder: str) -> None:
             if picture is not None:
                 axes.imshow(picture.permute(1, 2, 0), interpolation="nearest")
             if column == 0:
-                axes.text(-2, 8, name, ha="right", va="center", fontsize=7)
+                axes.text(-0.01, 0.5, name, ha="right", va="center", fontsize=7, transform=axes.transAxes)
         panels[0, column].set_title(task.name, fontsize=8)
-    figure.subplots_adjust(0.11, 0.0, 1.0, 0.97, 0.02, 0.04)
+    figure.subplots_adjust(0.14, 0.0, 1.0, 0.97, 0.02, 0.04)
     figure.savefig(OUT.with_suffix(".png"), dpi=110)
 
 
