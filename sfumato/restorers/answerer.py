@@ -157,6 +157,12 @@ def limited(way: str | None, calls: int | None) -> Way:
     return changed
 
 
+def ways() -> dict[str, Any]:
+    """The restorers that ask a model of images, by name."""
+    kinds: dict[str, Any] = discover(Restorer)
+    return {name: kind for name, kind in kinds.items() if kind.needs is not None and not kind.trains_on_tasks}
+
+
 def kind_of(way: str | Strict) -> str:
     """Its name."""
     return way if isinstance(way, str) else str(way.kind)  # type: ignore[attr-defined]
@@ -167,15 +173,10 @@ def _using(run: Run, name: Way) -> Restorer:
     if name is None and run.spec.condition:
         name = "conditional"
     if name is None:
-        kinds: dict[str, Any] = discover(Restorer)
-        fit = [
-            key
-            for key, kind in kinds.items()
-            if kind.needs is not None and not kind.trains_on_tasks and isinstance(run.family, kind.needs)
-        ]
-        ways = f"name what restores with it: --restorer {' or '.join(fit)}" if fit else "nothing restores with it"
+        fit = [key for key, kind in ways().items() if isinstance(run.family, kind.needs)]
+        named = f"name what restores with it: --restorer {' or '.join(fit)}" if fit else "nothing restores with it"
         raise CapabilityError(
-            f"this {run.config.family.kind} was trained on {fitting.tasks(run)}, not to restore; {ways}"
+            f"this {run.config.family.kind} was trained on {fitting.tasks(run)}, not to restore; {named}"
         )
     made: Restorer = build(parse(Restorer, name), run.family)
     if made.needs is None:

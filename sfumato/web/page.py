@@ -12,6 +12,7 @@ from typing import Any
 from sfumato import zoo
 from sfumato.errors import CapabilityError, SfumatoError
 from sfumato.kinds import discover
+from sfumato.restorers.answerer import ways
 from sfumato.restorers.base import Restorer
 from sfumato.web.work import Request, What, Work, beside, painted_over, shown
 
@@ -46,7 +47,7 @@ def page(runs: Sequence[Path] = (), device: str = "auto") -> Any:
     kinds: dict[str, Any] = discover(Restorer)
     names = [*zoo.names(), *(name for name, kind in kinds.items() if kind.needs is None), *map(str, runs)]
     models = {BEST: None, **{name: name for name in names}}
-    ways = [TRAINED, *(name for name, kind in kinds.items() if kind.needs is not None and not kind.trains_on_tasks)]
+    hows = [TRAINED, *ways()]
 
     def look(file: str | None) -> Any:
         if file is None:
@@ -102,7 +103,7 @@ def page(runs: Sequence[Path] = (), device: str = "auto") -> Any:
                 want = gr.Radio(list(WANTS), value="Fill what I paint", label="What is wanted")
                 with gr.Accordion("Settings", open=False):
                     model = gr.Dropdown(list(models), value=BEST, label="Model")
-                    way = gr.Dropdown(ways, value=TRAINED, label="How a model of images restores")
+                    way = gr.Dropdown(hows, value=TRAINED, label="How a model of images restores")
                     calls = gr.Number(
                         0, label="Calls of its network, 0: its own number", precision=0, minimum=0, maximum=10_000
                     )
