@@ -36,6 +36,14 @@ class Decodes(ABC):
         """Their images as the family draws them: cleaned, where it has to clean what it decodes."""
         return self.decode(z, condition)
 
+    def mapped(self, z: Tensor) -> Float[Tensor, "B c h w"]:
+        """Latent vectors as maps, for networks that look at places; a plain vector is one pixel."""
+        return z if z.ndim == 4 else z.flatten(1)[:, :, None, None]
+
+    def unmapped(self, maps: Float[Tensor, "B c h w"], like: Tensor) -> Tensor:
+        """The latent vectors that `mapped` was given, of the form of `like`."""
+        return maps.reshape(len(maps), *like.shape[1:])
+
 
 class Encodes(ABC):
     """A family that finds the latent vectors of images."""

@@ -142,6 +142,13 @@ class Flow(Family, Density, Encodes, Decodes, abstract=True):
         z: Tensor = self.transform(x, condition)[0]
         return z
 
+    def mapped(self, z: Float[Tensor, "B d"]) -> Float[Tensor, "B c h w"]:
+        """The parts that leave the levels, laid out in one size."""
+        return self.transform.mapped(z)
+
+    def unmapped(self, maps: Float[Tensor, "B c h w"], like: Tensor) -> Float[Tensor, "B d"]:
+        return self.transform.unmapped(maps)
+
     def picture(self, z: Float[Tensor, "B d"], condition: Condition) -> Images:
         """Decoded, and cleaned of the noise that levels were spread by, where that is wide."""
         return self.dequantisation.cleaned(self.decode(z, condition), lambda y: self.log_density(y, condition))

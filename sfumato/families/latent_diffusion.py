@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -40,7 +39,8 @@ class Scale(nn.Module):
 class LatentDiffusion(OverCodes):
     """z = encode(x), a diffusion of z brought to mean 0 and deviation 0.5, x = decode(z).
 
-    Codes that are a vector are an image of 1 x 1 with as many channels; code maps stay maps. The part `codes` is any trained
+    Codes that are a vector are an image of 1 x 1 with as many channels; code maps stay maps, a flow's parts are laid out as
+    some. The part `codes` is any trained
     run that encodes and decodes: a VAE, a VQ-VAE, a flow.
     Reference: Rombach et al. (2022), High-resolution image synthesis with latent diffusion models.
     """
@@ -55,9 +55,11 @@ class LatentDiffusion(OverCodes):
         codes = self.encoder()
         with torch.no_grad():
             z = codes.latent(1, stream(0, "shape", device=codes.device))
-        self.form = tuple(z.shape[1:])
-        channels, *size = self.form if len(self.form) == 3 else (math.prod(self.form), 1, 1)
-        spec = DataSpec(channels=channels, size=(size[0], size[1]), classes=self.spec.classes)
+        self.like = z
+        _, channels, *size = codes.mapped(z).shape
+        spec = DataSpec.model_construct(  # codes may have more channels than pictures
+            channels=channels, size=(size[0], size[1]), classes=self.spec.classes, condition=0
+        )
         self.inner = self.diffusion(spec, clip=False)
         self.labelled = self.inner.labelled
         self.scale = Scale(channels)
@@ -81,8 +83,8 @@ class LatentDiffusion(OverCodes):
     def maps(self, x: Images) -> Float[Tensor, "B c h w"]:
         """The codes of images, as maps."""
         codes: Any = self.codes
-        z = codes.encode(x, NOTHING)
-        return z if z.ndim == 4 else z.flatten(1)[:, :, None, None]
+        z: Tensor = codes.mapped(codes.encode(x, NOTHING))
+        return z
 
     def changed(self, batch: Batch) -> Batch:
         """Codes in the place of images; a loss looks at all of them."""
@@ -104,5 +106,5 @@ class LatentDiffusion(OverCodes):
         codes: Any = self.codes
         z = self.inner.draw(n, Condition(label=condition.label), self.inner.spec.size, rng) / SPREAD
         z = z * self.scale.sd + self.scale.mean
-        made: Images = codes.picture(z.view(n, *self.form), NOTHING)
+        made: Images = codes.picture(codes.unmapped(z, self.like), NOTHING)
         return made

@@ -114,6 +114,25 @@ class MultiScale(nn.Module):
                 x = layer.inverse(x, told)
         return x
 
+    def mapped(self, z: Float[Tensor, "B d"]) -> Maps:
+        """z as maps of one size, the largest that parts of all sizes can be laid out in: pixels to channels and back."""
+        shapes = [part for part in self.parts if part is not None]
+        parts = z.split([*map(math.prod, shapes)], 1)
+        rows = self._rows()
+        return torch.cat([_laid(p.view(-1, *s), s[1], rows) for p, s in zip(parts, shapes, strict=True)], 1)
+
+    def unmapped(self, maps: Maps) -> Float[Tensor, "B d"]:
+        """The z that `mapped` was given."""
+        shapes, rows = [part for part in self.parts if part is not None], maps.shape[2]
+        pixels = maps.shape[2] * maps.shape[3]
+        parts = maps.split([math.prod(shape) // pixels for shape in shapes], 1)
+        return torch.cat([_laid(p, rows, s[1]).flatten(1) for p, s in zip(parts, shapes, strict=True)], 1)
+
+    def _rows(self) -> int:
+        shapes = [part for part in self.parts if part is not None]
+        fits = [rows for _, rows, _ in shapes if all(h >= rows or c % (rows // h) ** 2 == 0 for c, h, _ in shapes)]
+        return max(fits)
+
     @torch.no_grad()
     def settle(self, x: Maps, condition: Condition) -> None:
         """Every layer's `settle`, each on what the ones before make."""
@@ -122,3 +141,8 @@ class MultiScale(nn.Module):
                 x = layer.settle(x, told)
             if (part := self.parts[number]) is not None:
                 x = x[:, : x.shape[1] - part[0]]
+
+
+def _laid(x: Maps, rows: int, wanted: int) -> Maps:
+    """Maps of so many rows, laid out in others."""
+    return F.pixel_unshuffle(x, rows // wanted) if rows >= wanted else F.pixel_shuffle(x, wanted // rows)

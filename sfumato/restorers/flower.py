@@ -33,9 +33,8 @@ class Flower(ZeroShot):
         (alpha_t, sigma_t), (alpha_s, sigma_s) = denoiser.schedule.at(t), denoiser.schedule.at(s)
         x_0, seen = denoiser(x_t, full(t, x_t)).mean, observation
         variance = sigma_t**2 / (alpha_t**2 + sigma_t**2)
-        if (
-            self.config.uncertain and s > 0
-        ):  # a draw of the prior, moved by what it measures wrong, is one of the posterior
+        if self.config.uncertain and s > 0:
+            # A draw of the prior, moved by what it measures wrong, is one of the posterior.
             x_0 = x_0 + math.sqrt(variance) * noise_like(x_t, rng).to(x_t.dtype)
             fresh = noise_like(x_t, rng).to(x_t.dtype).flatten(1)[:, : observation.y[0].numel()].view_as(observation.y)
             y = observation.y + observation.noise * fresh

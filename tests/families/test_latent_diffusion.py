@@ -9,8 +9,11 @@ import pytest
 import torch
 
 import sfumato
-from sfumato.data.base import Dataset, Split
+from sfumato.data.base import Dataset, DataSpec, Split
 from sfumato.errors import ConfigError
+from sfumato.families.base import Family
+from sfumato.kinds import build, parse
+from sfumato.streams import stream
 from sfumato.training.parts import WEIGHTS
 
 from .test_cascade import data, images
@@ -97,3 +100,26 @@ def test_classes_reach_the_diffusion_and_not_the_codes(codes: Path, tmp_path: Pa
         sfumato.train("diffuse_vae", told, images=64, settings={**SMALL, "parts.codes": str(tmp_path / "vae")})
     with pytest.raises(ConfigError, match="sees known pixels alone"):
         train("diffuse_vae", codes, 64, **{"family.inner": "td_paint"})
+
+
+@pytest.mark.parametrize(("kind", "levels"), [("glow", 2), ("glow", 3), ("nice", 0)])
+def test_codes_of_flows_are_laid_out_as_maps_and_back(kind: str, levels: int) -> None:
+    spec = DataSpec(channels=3, size=(16, 24))
+    settings = {"kind": kind, "width": 8} | ({"levels": levels} if levels else {})
+    flow: Any = build(parse(Family, settings), spec)
+    z = flow.latent(5, stream(0, "z"))
+    maps = flow.mapped(z)
+    assert maps.ndim == 4 and maps[0].numel() == 16 * 24 * 3
+    assert torch.equal(flow.unmapped(maps, z), z)
+    if kind == "glow":  # what left first is of half the size, and its places stay places
+        part = z[:, : 6 * 8 * 12].view(5, 6, 8, 12)
+        assert maps.shape[2:] == (8, 12) and torch.equal(maps[:, :6], part)
+
+
+def test_a_diffusion_of_a_flows_codes_draws_the_law(tmp_path: Path) -> None:
+    out = tmp_path / "glow"
+    sfumato.train("glow", data(8), images=5_000, settings=SMALL, out=out, progress=False)
+    run = train("latent_diffusion", out, 20_000)
+    family: Any = run.family
+    assert family.inner.spec.size == (4, 4) and family.inner.spec.channels == 4
+    assert covariance_error(run.sample(1000)) < 0.35, covariance_error(run.sample(1000))
