@@ -17,6 +17,7 @@ from sfumato.images import Images
 from sfumato.kinds import Kind
 from sfumato.networks.condition import Condition
 from sfumato.networks.layers import Mixed, TimeEmbedding
+from sfumato.networks.mlp import TimedMLP
 from sfumato.networks.published import EpsilonUNet
 from sfumato.networks.unet import UNet
 
@@ -111,6 +112,32 @@ class Modern(DenoisingNetwork):
             settings.rescale,
         )
         return TimedUNet(unet, TimeEmbedding(told), labels, self.masks_only)
+
+
+class Vectors(DenoisingNetwork):
+    """Fully connected residual blocks, for vectors: points, codes. Nothing is normalised.
+
+    A U-Net divides what it sees by its size, which on an image of one pixel takes the size away: it cannot say how far a long
+    vector has to go.
+    """
+
+    class Config(Strict):
+        kind: Literal["mlp"] = "mlp"
+        blocks: int = Field(default=3, ge=1)
+        """Residual blocks of two layers."""
+        hidden: float = Field(default=8.0, gt=0.0)
+        """Length of the vector inside, as a multiple of the width."""
+
+    def network(
+        self, spec: DataSpec, width: float, labels: int = 0, embedding: int | None = None, outputs: int | None = None
+    ) -> nn.Module:
+        """Vectors of `hidden` times the width."""
+        if outputs not in (None, spec.channels):
+            raise ConfigError("an mlp says no variance; set variance = 'fixed', or network = 'unet'")
+        told, hidden = embedding or max(round(4 * width), 8), max(round(self.config.hidden * width), 1)
+        pixels = spec.size[0] * spec.size[1]
+        numbers = (spec.channels + spec.condition) * pixels, spec.channels * pixels
+        return TimedMLP(*numbers, hidden, self.config.blocks, TimeEmbedding(told), labels)
 
 
 class Published(DenoisingNetwork):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sfumato.data.base import DataSpec
 from sfumato.families.base import Batch, Family, Pass, Stage
+from sfumato.families.denoisers import Modern, Vectors
 from sfumato.families.edm import EDM
 from sfumato.families.over_codes import OverCodes, OverCodesConfig
 from sfumato.images import Images, Size
@@ -39,7 +40,8 @@ class Scale(nn.Module):
 class LatentDiffusion(OverCodes):
     """z = encode(x), a diffusion of z brought to mean 0 and deviation 0.5, x = decode(z).
 
-    Codes that are a vector are an image of 1 x 1 with as many channels; code maps stay maps, a flow's parts are laid out as
+    Codes that are a vector are an image of 1 x 1 with as many channels, and are denoised by an mlp unless another network was
+    chosen; code maps stay maps, a flow's parts are laid out as
     some. The part `codes` is any trained
     run that encodes and decodes: a VAE, a VQ-VAE, a flow.
     Reference: Rombach et al. (2022), High-resolution image synthesis with latent diffusion models.
@@ -60,7 +62,9 @@ class LatentDiffusion(OverCodes):
         spec = DataSpec.model_construct(  # codes may have more channels than pictures
             channels=channels, size=(size[0], size[1]), classes=self.spec.classes, condition=0
         )
-        self.inner = self.diffusion(spec, clip=False)
+        chosen = getattr(self.config.inner, "network", None)
+        vector = {"network": Vectors.Config()} if size == [1, 1] and chosen == Modern.Config() else {}
+        self.inner = self.diffusion(spec, clip=False, **vector)
         self.labelled = self.inner.labelled
         self.scale = Scale(channels)
 

@@ -13,6 +13,7 @@ from sfumato.data.base import Dataset, DataSpec, Split
 from sfumato.errors import ConfigError
 from sfumato.families.base import Family
 from sfumato.kinds import build, parse
+from sfumato.networks.condition import Condition
 from sfumato.streams import stream
 from sfumato.training.parts import WEIGHTS
 
@@ -54,6 +55,16 @@ def test_a_diffusion_of_codes_draws_the_law(codes: Path, tmp_path: Path) -> None
     again = sfumato.load_run(tmp_path / "run")
     assert torch.equal(again.sample(3), run.sample(5)[:3]), "image i depends on the seed and i alone"
     assert not list((tmp_path / "run" / "parts").rglob(WEIGHTS)), "its weights hold those of its part"
+
+
+def test_codes_that_are_vectors_are_drawn_as_long_as_they_are(codes: Path) -> None:
+    """A network that normalises what it sees cannot say how far a vector has to go: straight paths then stop half way."""
+    family: Any = train("latent_diffusion", codes, 40_000, **{"family.inner": "flow_matching"}).family
+    x = images(8).float()[:1500] / 127.5 - 1
+    z = (family.maps(x) - family.scale.mean) / family.scale.sd
+    with torch.no_grad():
+        drawn = family.inner.draw(1500, Condition(), (1, 1), stream(0, "z")) / 0.5
+    torch.testing.assert_close(drawn.std(0).mean(), z.std(0).mean(), atol=0.2, rtol=0)
 
 
 def test_the_fine_structure_that_an_autoencoder_loses_is_drawn(codes: Path) -> None:
