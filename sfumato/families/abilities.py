@@ -45,6 +45,35 @@ class Decodes(ABC):
         return maps.reshape(len(maps), *like.shape[1:])
 
 
+class Moves(Decodes):
+    """A family that can be told to draw its image at another place."""
+
+    @property
+    @abstractmethod
+    def moves(self) -> bool:
+        """Whether its networks, as they are set, can."""
+
+    @abstractmethod
+    def moved(self, z: Tensor, condition: Condition, by: tuple[float, float]) -> Images:
+        """The images of z, so many pixels down and to the right, with what comes in from outside."""
+
+
+class Styles(Decodes):
+    """A family whose layers each hear a style, made of a latent vector: coarse ones first."""
+
+    @abstractmethod
+    def styles(self, z: Tensor, condition: Condition) -> Float[Tensor, "B L s"]:
+        """A style for every layer, the same one for all."""
+
+    @abstractmethod
+    def mean_style(self) -> Float[Tensor, "L s"]:
+        """What is usual, for each layer."""
+
+    @abstractmethod
+    def paint(self, w: Float[Tensor, "B L s"], condition: Condition) -> Images:
+        """Their images; differentiable."""
+
+
 class Encodes(ABC):
     """A family that finds the latent vectors of images."""
 

@@ -7,6 +7,7 @@ For restoration both networks see the condition, and a reconstruction term weigh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -14,9 +15,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sfumato.config import Strict
+from sfumato.errors import ConfigError
 from sfumato.families.abilities import Decodes
 from sfumato.families.adversaries import Adversaries, Modern
-from sfumato.families.augment import DiffAugment
+from sfumato.families.augment import Augmentation, DiffAugment
 from sfumato.families.base import Batch, Family, Objective, Player, Stage, Terms, weighted_mean, weights
 from sfumato.families.games import Game
 from sfumato.families.penalties import Penalty
@@ -54,8 +56,8 @@ class AdversarialConfig(Strict):
     """Let both losses see G with the measurement put back, so that seams count; paper 000 judges G itself."""
     labels: bool = False
     """Tell both networks the class of each image, the critic by projection; the data must have labels."""
-    augment: DiffAugment = DiffAugment()
-    """Changes through which the critic sees images, for small data."""
+    augment: Annotated[Any, choice(Augmentation, "diffaugment")] = DiffAugment.Config()
+    """Changes through which the critic sees images, for small data: diffaugment (none as it stands) or ada."""
 
 
 class Adversarial(Family, Decodes, abstract=True):
@@ -72,6 +74,12 @@ class Adversarial(Family, Decodes, abstract=True):
         config, classes = self.config, self.spec.classes if self.labelled else 0
         networks: Adversaries = build(config.network)
         self.game, self.turns = build(game), critic_turns
+        self.augment: Augmentation = build(config.augment)
+        if self.augment.follows and not self.game.signed:
+            raise ConfigError(
+                f"augment = {config.augment.kind!r} needs scores above 0 for real images, which those of game "
+                f"{self.game.config.kind!r} need not be; use game = 'non_saturating', or augment = 'diffaugment'"
+            )
         self.penalties = nn.ModuleList(build(one) for one in penalties)
         self.generator: nn.Module = networks.generator(
             self.spec, config.width, config.latent, classes, config.embedding
@@ -92,11 +100,12 @@ class Adversarial(Family, Decodes, abstract=True):
             Player(
                 "critic",
                 [weights(self.critic)],
-                [Objective(self.critic_loss)],
+                [Objective(self.critic_loss), *self._lazy()],
                 config.critic_optimizer,
                 turns=self.turns,
                 fresh=fresh,
                 after_step=self.after_critic,
+                gauges=self.augment.gauges,
             ),
             Player(
                 "generator",
@@ -128,8 +137,23 @@ class Adversarial(Family, Decodes, abstract=True):
         real, made, condition = self.seen(batch.x, made, batch)
         terms: dict[str, Tensor] = {}
         for penalty in self._steadying():
-            terms |= penalty.penalty(lambda x: self.score(x, condition), real, made, batch.rng, batch.progress)
-        return {**self.game.critic(self.score(real, condition), self.score(made, condition)), **terms}
+            if penalty.every == 1:
+                terms |= penalty.penalty(lambda x: self.score(x, condition), real, made, batch.rng, batch.progress)
+        scores = self.score(real, condition), self.score(made, condition)
+        self.augment.look(scores[0], batch.progress)
+        return {**self.game.critic(*scores), **terms}
+
+    def _lazy(self) -> list[Objective]:
+        """Penalties that are not for every turn, each an objective of its own."""
+        lazy = [penalty for penalty in self._steadying() if penalty.every > 1]
+        return [Objective(partial(self.penalty_loss, penalty), penalty.every) for penalty in lazy]
+
+    def penalty_loss(self, penalty: Penalty, batch: Batch) -> Terms:
+        """One penalty alone."""
+        with torch.no_grad():
+            made = self.make(batch)
+        real, made, condition = self.seen(batch.x, made, batch)
+        return penalty.penalty(lambda x: self.score(x, condition), real, made, batch.rng, batch.progress)
 
     def generator_loss(self, batch: Batch) -> Terms:
         """The game's loss, and |x - G(z, y)|_1 where the task's loss looks."""
@@ -149,11 +173,11 @@ class Adversarial(Family, Decodes, abstract=True):
 
     def seen(self, real: Images, made: Images, batch: Batch) -> tuple[Images, Images, Condition]:
         """What the critic sees of them: image i, its made twin and its condition through the same changes."""
-        told, changes = batch.condition, self.config.augment
-        if not changes.changes:
+        told = batch.condition
+        if not self.augment.changes:
             return real, made, told
         both = [real, made, *([told.image] if told.image is not None else [])]
-        real, made, *image = changes(both, self.spec.channels, batch.rng)
+        real, made, *image = self.augment(both, self.spec.channels, batch.rng)
         return real, made, Condition(image[0] if image else None, told.label)
 
     def score(self, x: Images, condition: Condition) -> Tensor:

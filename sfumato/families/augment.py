@@ -1,46 +1,80 @@
-"""DiffAugment: the critic sees real and made images through the same random changes, which gradients pass.
+"""Augmentation of what a critic sees: real and made images go through the same random changes, which gradients pass.
 
 A critic that has few images learns them by heart; through changes that it cannot undo it has to look at what they share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from pydantic import Field
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from sfumato.config import Strict
 from sfumato.images import Images
+from sfumato.kinds import Kind
 
 Change = Literal["colour", "translation", "cutout"]
 
 
-class DiffAugment(Strict):
+class Augmentation(Kind, nn.Module, ABC, root=True):
+    """Random changes of images, differentiable; image i of each list member is changed in one way."""
+
+    follows: bool = False
+    """Whether it looks at the scores of real images, which then must be above 0 for what the critic calls real."""
+
+    def __init__(self, config: Strict):
+        super().__init__()
+        self.config: Any = config
+
+    @property
+    @abstractmethod
+    def changes(self) -> bool:
+        """Whether it changes anything."""
+
+    @abstractmethod
+    def forward(self, images: list[Images], channels: int, rng: Generator) -> list[Images]:
+        """The same changes on each of several [B, C, H, W]; colours only on the first `channels` channels."""
+
+    def look(self, real: Float[Tensor, " B"], progress: float) -> None:
+        """Take in the scores of real images as the critic saw them."""
+
+    def gauges(self) -> Mapping[str, Tensor]:
+        """What stands in the logs beside the losses."""
+        return {}
+
+
+class DiffAugment(Augmentation):
     """The changes, applied in the order given; each image has its own, and its twin and its condition have the same.
 
     Reference: Zhao et al. (2020), Differentiable augmentation for data-efficient GAN training.
     """
 
-    changes: tuple[Change, ...] = ()
-    """colour (brightness, saturation, contrast), translation (up to an eighth of a side), cutout (a square of half a side)."""
-    share: float = Field(default=1.0, ge=0.0, le=1.0)
-    """Share of the images that are changed at all."""
+    class Config(Strict):
+        kind: Literal["diffaugment"] = "diffaugment"
+        changes: tuple[Change, ...] = ()
+        """colour (brightness, saturation, contrast), translation (up to an eighth of a side), cutout (a square of half a
+        side)."""
+        share: float = Field(default=1.0, ge=0.0, le=1.0)
+        """Share of the images that are changed at all."""
 
-    def __call__(self, images: list[Images], channels: int, rng: Generator) -> list[Images]:
-        """The same changes on each of several [B, C, H, W]; colours only on the first `channels` channels.
+    @property
+    def changes(self) -> bool:
+        return bool(self.config.changes)
 
-        The first is the one whose mean a contrast is about.
-        """
+    def forward(self, images: list[Images], channels: int, rng: Generator) -> list[Images]:
+        """The first is the one whose mean a contrast is about."""
         if not self.changes:
             return images
         n, device = len(images[0]), images[0].device
-        chosen = torch.rand(n, 1, 1, 1, generator=rng, device=device) < self.share
+        chosen = torch.rand(n, 1, 1, 1, generator=rng, device=device) < self.config.share
         made = images
-        for change in self.changes:
+        for change in self.config.changes:
             made = CHANGES[change](made, channels, rng)
         return [torch.where(chosen, new, old) for new, old in zip(made, images, strict=True)]
 

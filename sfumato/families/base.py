@@ -99,6 +99,8 @@ class Player:
     """Whether the images of its turns count as consumed."""
     after_step: Callable[[Batch], None] = nothing
     """Called when the weights have moved, with the batch that moved them."""
+    gauges: Callable[[], Terms] = dict
+    """Numbers that stand in the logs beside the losses, as they are after each turn; nothing follows them."""
 
     @property
     def weights(self) -> list[Parameter]:

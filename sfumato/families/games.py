@@ -29,6 +29,8 @@ class Game(Kind, nn.Module, ABC, root=True):
 
     paired: ClassVar[bool] = False
     """Whether the generator's loss looks at real images too."""
+    signed: ClassVar[bool] = False
+    """Whether a score above 0 means a real image; else only differences of scores mean anything."""
 
     def __init__(self, config: Strict):
         super().__init__()
@@ -66,6 +68,8 @@ class Minimax(Game):
     Where the critic is sure, the generator's gradient vanishes; paper 000 prints it, nobody trains with it.
     """
 
+    signed = True
+
     class Config(Strict):
         kind: Literal["minimax"] = "minimax"
 
@@ -79,6 +83,8 @@ class Minimax(Game):
 class NonSaturating(Game):
     """The same critic against -E log D(G(z)), whose gradient is large where the critic is sure (Goodfellow et al., 2014)."""
 
+    signed = True
+
     class Config(Strict):
         kind: Literal["non_saturating"] = "non_saturating"
 
@@ -91,6 +97,8 @@ class NonSaturating(Game):
 
 class Hinge(Game):
     """E relu(1 - C(x)) + E relu(1 + C(G(z))) against -E C(G(z)) (Lim and Ye, 2017; Miyato et al., 2018)."""
+
+    signed = True
 
     class Config(Strict):
         kind: Literal["hinge"] = "hinge"

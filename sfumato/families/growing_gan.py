@@ -6,17 +6,17 @@ are not printed; ours are a first choice and were not tuned.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from sfumato.config import Strict
 from sfumato.errors import ConfigError
 from sfumato.families.base import Batch, Family, Group, Objective, Player, Stage, Terms, weighted_mean, weights
 from sfumato.families.games import NonSaturating
+from sfumato.families.growth import Grows, Growth
 from sfumato.families.optimizers import AdamW, Optimizer
 from sfumato.features.base import Features, Perceives, extractor
 from sfumato.features.lite0 import Lite0
@@ -24,7 +24,8 @@ from sfumato.images import Images, Size
 from sfumato.kinds import choice
 from sfumato.maths.plateau import flat
 from sfumato.networks.condition import Condition
-from sfumato.networks.growing import NORMS, Critic, Generator, Growing, levels_of
+from sfumato.networks.growing import NORMS, Critic, Generator, levels_of
+from sfumato.networks.growth import Growing
 from sfumato.networks.layers import rounded
 from sfumato.streams import Rngs
 
@@ -32,7 +33,7 @@ Half = Literal["generator", "critic"]
 GAME = NonSaturating(NonSaturating.Config())  # binary cross-entropy
 
 
-class GrowingGAN(Family):
+class GrowingGAN(Grows, Family):
     """G: -w_a log C(G(y), y) + w_s (G(y) - x)^2 + w_p |N(G(y)) - N(x)| / (c h w), N the first two maps of a trained network.
 
     Paper 002's eq. 1 takes one norm over a batch; here each image has its own, so that copies of a batch change nothing.
@@ -47,7 +48,7 @@ class GrowingGAN(Family):
         ['4 x 4', '8 x 8', '16 x 16']
     """
 
-    class Config(Strict):
+    class Config(Growth):
         kind: Literal["growing_gan"] = "growing_gan"
         width: float = Field(default=24, gt=0)
         """Channels of every map, rounded to a multiple of 3; parity solves for it. 24 gives 328,887 weights at 64 x 64."""
@@ -55,14 +56,8 @@ class GrowingGAN(Family):
         """One choice for both networks."""
         skips: bool = False
         """Add what enters a down block to what leaves the up block of its size; as many weights, and not the paper's."""
-        grow: bool = True
-        """Learn each resolution in turn; else the whole network from scratch."""
-        shares: list[float] = []
-        """The share of the budget of each resolution, the smallest first; equal ones where left out."""
         freeze: list[Half] = ["generator", "critic"]
         """Whose learnt blocks no longer move once a larger resolution is there."""
-        fade: float = Field(default=0.25, ge=0.0, le=1.0)
-        """The share of a stage in which its new blocks are faded in."""
         patience: int | None = Field(default=None, ge=4)
         """Adaptive growing: go on to the next resolution once the error of so many looks no longer falls."""
         mask: bool = True
@@ -103,9 +98,7 @@ class GrowingGAN(Family):
         told, width, norm = spec.condition - (not c.mask), rounded(c.width, 3), NORMS[c.normalisation]
         self.generator = Generator(told, spec.channels, spec.size, width, norm, c.skips)
         self.critic = Critic(spec.channels + told, spec.size, width, norm)
-        self.levels = levels_of(spec.size)
-        if c.shares and (len(c.shares) != self.levels or min(c.shares) <= 0):
-            raise ConfigError(f"shares = {c.shares}: {self.levels} resolutions need as many shares above 0")
+        self.begin_growth(levels_of(spec.size))
         if c.patience and (c.fade >= 1 or not c.squared):
             raise ConfigError(
                 "patience looks at the squared error once new blocks are there; set fade < 1 and squared > 0"
@@ -116,34 +109,15 @@ class GrowingGAN(Family):
         """Raises: ConfigError: the sides are odd or shorter than 4."""
         levels_of(size)
 
-    def stages(self) -> Sequence[Stage]:
-        """One for each resolution, from about 4 pixels on."""
-        if not self.config.grow:
-            return (Stage(self._name(self.levels - 1)),)
-        shares = self.config.shares or [1.0] * self.levels
-        stop = self._learnt if self.config.patience else None
-        return [
-            Stage(self._name(level), share / sum(shares), size=self._size(level), stop_when=stop)
-            for level, share in enumerate(shares)
-        ]
+    def growing(self) -> Sequence[Growing]:
+        return (self.generator, self.critic)
 
-    def _size(self, level: int) -> Size:
-        rows, columns = self.spec.size
-        behind = self.levels - 1 - level
-        return rows >> behind, columns >> behind
-
-    def _name(self, level: int) -> str:
-        return " x ".join(map(str, self._size(level)))
-
-    def _level(self, stage: Stage) -> int:
-        return next(level for level in range(self.levels) if self._name(level) == stage.name)
+    def learnt(self) -> Callable[[Mapping[str, float]], bool] | None:
+        return self._learnt if self.config.patience else None
 
     def grow(self, stage: Stage) -> None:
-        """Both networks stand at the stage's resolution, its blocks not yet faded in where there is something to fade."""
-        level = self._level(stage)
-        new = self.config.grow and level > 0 and self.config.fade > 0
-        for network in (self.generator, self.critic):
-            network.stand(level, 0.0 if new else 1.0)
+        """Both networks stand at the stage's resolution; what was learnt before is frozen."""
+        super().grow(stage)
         self.errors.zero_()
         self.train(self.training)
 
@@ -164,7 +138,7 @@ class GrowingGAN(Family):
 
     def players(self, stage: Stage) -> Sequence[Player]:
         """The critic, where there is a game, then the generator; of each the newest blocks, or all so far."""
-        c, level = self.config, self._level(stage)
+        c, level = self.config, self.level_of(stage)
         critic = Player(
             "critic", [self._moving("critic", self.critic, level)], [Objective(self.critic_loss)], c.critic_optimizer
         )
@@ -184,7 +158,6 @@ class GrowingGAN(Family):
         """What is real, and what was made, with the known pixels put back."""
         with torch.no_grad():
             made = batch.observation.project(self.answer(batch.condition, batch.within))
-        self._stand(self.critic, batch.within)
         return GAME.critic(self.score(batch.x, batch.condition), self.score(made, batch.condition))
 
     def generator_loss(self, batch: Batch) -> Terms:
@@ -195,7 +168,6 @@ class GrowingGAN(Family):
         if c.perceptual:
             terms["perceptual"] = c.perceptual * self.perceived(shown, batch.x)
         if c.adversarial:
-            self._stand(self.critic, batch.within)
             terms["adversarial"] = c.adversarial * GAME.generator(None, self.score(shown, batch.condition))
         return terms
 
@@ -211,7 +183,7 @@ class GrowingGAN(Family):
 
     def answer(self, condition: Condition, within: float) -> Images:
         """G(y) while training: the newest blocks are faded in by the share of the stage that is over."""
-        self._stand(self.generator, within)
+        self.fade_in(within)
         return self.made(condition)
 
     def made(self, condition: Condition) -> Images:
@@ -227,10 +199,6 @@ class GrowingGAN(Family):
     def _told(self, condition: Condition) -> Condition:
         assert condition.image is not None
         return condition if self.config.mask else Condition(condition.image[:, :-1])
-
-    def _stand(self, network: Growing, within: float) -> None:
-        level, fade = int(network.level), self.config.fade
-        network.stand(level, min(within / fade, 1.0) if self.config.grow and level and fade else 1.0)
 
     def _learnt(self, means: Mapping[str, float]) -> bool:
         """Whether the error of the last looks no longer falls; never in the last resolution, nor while blocks are faded in."""

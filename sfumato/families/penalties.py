@@ -29,6 +29,11 @@ class Penalty(Kind, nn.Module, ABC, root=True):
         super().__init__()
         self.config: Any = config
 
+    @property
+    def every(self) -> int:
+        """On which of the critic's turns it is added, counting so many times; 1 where settings say nothing."""
+        return int(getattr(self.config, "every", 1))
+
     def wrap(self, critic: nn.Module) -> nn.Module:
         """The critic, changed where the method lives in its layers."""
         return critic
@@ -79,6 +84,19 @@ class GradientPenalty(Penalty):
         return {"penalty": self.config.weight * (norm - 1).square().mean()}
 
 
+class Drift(Penalty):
+    """weight E C(x)^2 of real images: scores that only differences count of stay near 0 (Karras et al., 2018)."""
+
+    class Config(Strict):
+        kind: Literal["drift"] = "drift"
+        weight: float = Field(default=1e-3, gt=0.0)
+        """epsilon of the paper."""
+
+    def penalty(self, critic: Score, real: Images, made: Images, rng: Generator, progress: float = 0.0) -> Terms:
+        """The mean square of the scores."""
+        return {"drift": self.config.weight * critic(real).square().mean()}
+
+
 class SpectralNorm(Penalty):
     """Divide each weight by its largest singular value, estimated by one power iteration a forward pass.
 
@@ -113,6 +131,8 @@ class ZeroCentred(Penalty):
         """Weight at the end of the budget; a tenth of `gamma` where left out."""
         on: Literal["both", "real", "made"] = "both"
         """real is R1 alone, made R2 alone."""
+        every: int = Field(default=1, ge=1)
+        """Lazily: on each n-th turn of the critic, n times as strongly (Karras et al., 2020: 16)."""
 
     def gamma(self, progress: float) -> float:
         """The weight when a share of the budget is spent."""

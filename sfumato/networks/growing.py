@@ -8,7 +8,6 @@ a 3 x 3 head at each resolution.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
@@ -20,6 +19,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from sfumato.errors import ConfigError
 from sfumato.images import Size
 from sfumato.networks.condition import Condition
+from sfumato.networks.growth import Growing
 from sfumato.networks.layers import Maps
 
 KERNELS = (1, 3, 7)  # of a sub-block's three convolutions
@@ -77,31 +77,6 @@ class Block(nn.Sequential):
         super().__init__(enter, nn.LeakyReLU(SLOPE), SubBlock(width, norm), norm(out), nn.LeakyReLU(SLOPE))
 
 
-class Growing(nn.Module, ABC):
-    """Where a network stands: its level, and how much of the newest blocks is faded in. Both travel with the weights."""
-
-    level: Tensor
-    fade: Tensor
-
-    def __init__(self, levels: int):
-        super().__init__()
-        self.register_buffer("level", torch.tensor(levels - 1))
-        self.register_buffer("fade", torch.tensor(1.0))
-
-    def stand(self, level: int, fade: float) -> None:
-        """Take a level, and a share of its newest blocks."""
-        self.level.fill_(level)
-        self.fade.fill_(fade)
-
-    @abstractmethod
-    def parts(self, level: int) -> Sequence[nn.Module]:
-        """What this resolution brought: trained while it is the newest, and frozen afterwards."""
-
-    def _newest(self) -> tuple[int, float]:
-        level = int(self.level)
-        return level, float(self.fade) if level else 1.0
-
-
 class Encoder(Growing):
     """Heads and down blocks of each level, the smallest first."""
 
@@ -115,7 +90,7 @@ class Encoder(Growing):
 
         While the newest blocks are faded in, the level below still has its own view of x.
         """
-        level, fade = self._newest()
+        level, fade = self.newest()
         maps = [self._seen(x, level)]
         h = self.downs[level](maps[0])
         if fade < 1.0:
@@ -149,7 +124,7 @@ class Generator(Encoder):
 
     def forward(self, x: Maps) -> Maps:
         """[B, inputs, H, W] to [B, outputs, H, W] in [-1, 1]."""
-        level, fade = self._newest()
+        level, fade = self.newest()
         *maps, h = self.encode(x)
         h = self.middle(h)
         for below in range(level):

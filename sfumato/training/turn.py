@@ -46,6 +46,8 @@ class Turn:
         self.settings.steer(self.optimizer, batch.progress)
         self.optimizer.step()
         player.after_step(batch)
+        for key, value in player.gauges().items():
+            self.losses.note(f"{player.name}.{key}", value.detach().float().clone())
 
     def due(self, turn: int) -> Sequence[Objective]:
         """The objectives whose turn it is."""

@@ -108,7 +108,7 @@ def test_lecam_against_hand_computed_values() -> None:
 
 
 def test_changes_are_the_same_for_twins_and_leave_other_channels_their_colour() -> None:
-    changes = DiffAugment(changes=("colour", "translation", "cutout"))
+    changes = DiffAugment(DiffAugment.Config(changes=("colour", "translation", "cutout")))
     x = torch.rand(6, 3, 16, 16, generator=stream(0, "x")) * 2 - 1
     told = torch.cat([x, torch.ones(6, 1, 16, 16)], 1)
     one, two, image = changes([x, x.clone(), told], 3, stream(1, "c"))
@@ -121,14 +121,16 @@ def test_changes_are_the_same_for_twins_and_leave_other_channels_their_colour() 
 
 def test_gradients_pass_the_changes() -> None:
     x = torch.rand(4, 3, 8, 8, generator=stream(0, "x")).requires_grad_(True)
-    DiffAugment(changes=("colour", "translation", "cutout"))([x], 3, stream(1, "c"))[0].sum().backward()
+    DiffAugment(DiffAugment.Config(changes=("colour", "translation", "cutout")))([x], 3, stream(1, "c"))[
+        0
+    ].sum().backward()
     assert x.grad is not None and bool(x.grad.abs().sum() > 0)
 
 
 def test_no_change_at_share_0_and_half_of_the_images_at_a_half() -> None:
     x = torch.rand(400, 1, 8, 8, generator=stream(0, "x"))
     for share, low, high in ((0.0, 0, 0), (0.5, 0.42, 0.58)):
-        made = DiffAugment(changes=("colour",), share=share)([x], 1, stream(1, "c"))[0]
+        made = DiffAugment(DiffAugment.Config(changes=("colour",), share=share))([x], 1, stream(1, "c"))[0]
         assert low <= float((made != x).flatten(1).any(1).float().mean()) <= high
 
 
