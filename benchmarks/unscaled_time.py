@@ -56,7 +56,9 @@ def main(path: str) -> None:
                     held = build(run.config.data).load()
                     made = [build(parse(Metric, metric)) for metric in METRICS]
                     restorer = Conditional(Conditional.Config(), run.family)
-                    told = measure(restorer, run.tasks[0], held, made, seed=seed, batch=250, device=torch.device("cpu"))
+                    told = measure(
+                        restorer, run.run.tasks[0], held, made, seed=seed, batch=250, device=torch.device("cpu")
+                    )
                 scores = {score.label: round(score.value, 1) for score in told.scores}
                 rows.append({"model": name, "time": how, "seed": seed} | scores)
                 print(rows[-1], flush=True)

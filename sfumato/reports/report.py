@@ -16,6 +16,7 @@ from sfumato.reports.curves import curves_of, drawn
 from sfumato.reports.figures import perception_against_distortion, quality_against_cost
 from sfumato.reports.tables import Table, table, to_csv, to_latex
 from sfumato.reports.template import render
+from sfumato.reports.tries import Search, searches
 from sfumato.reports.verdicts import cautions, coverage, fingerprint, headlines
 from sfumato.studies.results import Result, gather, ordered, read_resolved
 from sfumato.studies.study import Study
@@ -47,6 +48,8 @@ class Section:
     """Figures within classes, where the study asks for them."""
     curves: dict[str, str]
     """Figures against a number that methods of one training differ by, by its name and theirs."""
+    searches: list[Search]
+    """What the best of k random settings would show, where the study tries some."""
 
 
 def build_report(folder: Path | str) -> Path:
@@ -110,6 +113,7 @@ def section(study: Study, results: Sequence[Result], task: str, methods: Sequenc
         headlines(rows),
         class_tables(results, task, methods),
         {title: curve for title, curve in curves.items() if curve},
+        searches(study, results, task, labels),
     )
 
 

@@ -18,6 +18,7 @@ from sfumato.kinds import Plugins, build, choice
 from sfumato.metrics.base import Metric
 from sfumato.restorers.base import Restorer
 from sfumato.restorers.conditional import Conditional
+from sfumato.studies.tries import expanded
 from sfumato.tasks.base import Task
 from sfumato.training.budget import Budget
 from sfumato.training.run import changed
@@ -49,6 +50,9 @@ class Method(Strict):
     weights: Literal["last", "best"] = "last"
     """best: of the moments that `budget.moments` kept, the one whose figure on the validation images is best; such a row
     stands beside the training's end and gets no verdict."""
+
+    of: str = ""
+    """Of a method with `tries`, whose settings are drawn at random: the name that its tries share."""
 
     @field_validator("name")
     @classmethod
@@ -183,11 +187,11 @@ class Study(Plugins):
 
 
 def read_study(path: Path | str, overrides: list[str] | None = None) -> Study:
-    """A study file, with `path=value` settings applied.
+    """A study file, with `path=value` settings applied and a method for each of its random tries.
 
     Raises: DataError: no such file. ConfigError: a wrong key or value, with its path.
     """
-    values = settings.override(settings.read(Path(path)), overrides or [])
+    values = expanded(settings.override(settings.read(Path(path)), overrides or []))
     return settings.load(Study, values, str(path))
 
 
