@@ -1,6 +1,7 @@
 """Latent vectors looked at, images rated, images made smaller: the commands on tiny models."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
+import sfumato
 from sfumato.config import load
 from sfumato.data.digits import Digits
 from sfumato.errors import ConfigError
+from sfumato.images import to_uint8
 from sfumato.kinds import build, parse
+from sfumato.latents.spaces import space_of
 from sfumato.maths.ranks import auroc
 from sfumato.metrics.base import Metric
 from sfumato.studies import runner
 from sfumato.studies.results import gather
 from sfumato.studies.study import Study
-from tests.cases import call
+from tests.cases import call, refused
 
 TINY = ["--data", "digits", "--set", "data.test=16", "--images", 6000, "--set", "budget.batch=16"]
 
@@ -35,6 +40,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("vq_vae", ["--set", "family.codes=8"]),
         ("differnet", ["--images", 500]),  # each image is seen through two networks
         ("nice", []),
+        ("stylegan2", ["--images", 4000, "--set", "family.path_length=0"]),
     ):
         assert call("train", family, *TINY, "--set", "family.width=4", *more, "--out", place / family) == 0
     return place
@@ -46,6 +52,102 @@ def test_rows_between_two_draws_end_in_them(runs: Path, tmp_path: Path, family: 
     with Image.open(tmp_path / "i.png") as picture:
         width, height = picture.size
     assert width == pytest.approx(2 * height, rel=0.05)
+
+
+DECODE = ["vae", "gan", "vq_vae", "nice", "stylegan2"]
+
+
+def opened(path: Path) -> tuple[int, int, int]:
+    """Rows of images, columns, frames; digits are 8 x 8, enlarged eight times and a pixel apart."""
+    with Image.open(path) as picture:
+        return (picture.height + 1) // 65, (picture.width + 1) // 65, getattr(picture, "n_frames", 1)
+
+
+@pytest.mark.parametrize("family", DECODE)
+def test_every_family_that_decodes_adds_mixes_and_projects(
+    runs: Path, tmp_path: Path, family: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs / family
+    assert call("latent", "arithmetic", run, "0,1", "2-4", "5", "--out", tmp_path / "a.png") == 0
+    assert opened(tmp_path / "a.png") == (3 + 3, 4, 1), "three groups, and nine results in rows of four"
+    assert call("latent", "mix", run, "--rows", "0-1", "--columns", "2-4", "--out", tmp_path / "m.png") == 0
+    assert opened(tmp_path / "m.png") == (9, 4, 1), "for each of three parts two rows below a head"
+    assert call("latent", "interpolate", run, "--rows", 3, "--steps", 4, "--out", tmp_path / "i.gif") == 0
+    assert opened(tmp_path / "i.gif") == (1, 3, 6), "there and back"
+    capsys.readouterr()
+    arguments = ["latent", "project", run, "--test", 2, "--steps", 12, "--out", tmp_path / "p.png"]
+    assert call(*arguments, "--keep", tmp_path / "codes.safetensors") == 0
+    told = capsys.readouterr().out.splitlines()
+    found = [re.search(r"distance (\S+) after 12 steps \((\S+) before\), PSNR (\S+) dB", line) for line in told[:2]]
+    assert all(match and float(match[1]) < float(match[2]) for match in found), told
+    assert opened(tmp_path / "p.png") == (2, 7, 1)
+    codes = load_file(tmp_path / "codes.safetensors")["code"]
+    space = space_of(sfumato.load_run(run).family)
+    with torch.no_grad():
+        again = to_uint8(space.image(codes, space.condition(2)))
+    shown = np.asarray(Image.open(tmp_path / "p.png").convert("L"))[::65, 6 * 65 :: 8][:2, :8]
+    assert np.abs(shown.astype(int) - again[:, 0, 0].numpy().astype(int)).max() <= 1, "the codes kept are those shown"
+
+
+def test_a_draw_s_code_gives_the_image_that_sample_draws(runs: Path) -> None:
+    for family in ("gan", "vae", "nice"):
+        run = sfumato.load_run(runs / family)
+        space = space_of(run.family)
+        with torch.no_grad():
+            made = to_uint8(space.picture(space.draws([4, 2], 0), space.condition(2)))
+        torch.testing.assert_close(made.int(), run.sample(5)[[4, 2]].int(), atol=1, rtol=0)
+
+
+def test_a_third_of_a_code_comes_from_the_other(runs: Path) -> None:
+    for family in ("gan", "stylegan2"):
+        space = space_of(sfumato.load_run(runs / family).family)
+        own, other = space.draws([0], 0), space.draws([1], 0)
+        parts = [space.parted(own, other, part) == other for part in ("coarse", "middle", "fine")]
+        assert bool(torch.stack(parts).sum(0).eq(1).all()), "the three thirds are all of it, and apart"
+
+
+def test_a_walk_ends_where_it_began(runs: Path, tmp_path: Path) -> None:
+    arguments = ["latent", "walk", runs / "stylegan2", "-n", 4, "--stops", 2, "--steps", 5, "--out"]
+    assert call(*arguments, tmp_path / "w.webp") == 0
+    with Image.open(tmp_path / "w.webp") as film:
+        frames = []
+        for i in range(film.n_frames):
+            film.seek(i)
+            frames.append(np.asarray(film.convert("L")).astype(int))
+    assert len(frames) == 10
+    steps = [np.abs(a - b).mean() for a, b in zip(frames, [*frames[1:], frames[0]], strict=True)]
+    assert max(steps) < 3 * np.mean(steps) + 1, "no jump, at the end neither"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["arithmetic", "0,x", "1", "2"], "'0,x' are no numbers of draws"),
+        (["mix", "--part", "cheese"], "part 'cheese' is not one of coarse, middle, fine or all"),
+        (["mix", "--class", "1"], "was trained without labels; leave the class out"),
+        (["walk", "--out", "w.mp4"], "w.mp4 cannot move; end it in .gif, .webp, .apng"),
+        (["project"], "nothing to project; name pictures, or --test 4"),
+        (["project", "nowhere.png"], "no picture at nowhere.png"),
+        (["project", "SMALL"], "has 4 x 4 pixels and the model draws 8 x 8; give a larger one"),
+    ],
+)
+def test_what_cannot_be_done_with_codes(
+    runs: Path, tmp_path: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = tmp_path / "small.png"
+    Image.new("L", (4, 4)).save(small)
+    first, *rest = [str(small) if a == "SMALL" else a for a in arguments]
+    refused(capsys, "latent", first, runs / "gan", *rest, words=words)
+
+
+def test_a_model_without_codes_says_so(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(
+        capsys,
+        "latent",
+        "walk",
+        runs / "differnet",
+        words="decodes no latent vectors; a gan, vae, flow or stylegan2 does",
+    )
 
 
 def test_images_stand_above_what_becomes_of_them(
