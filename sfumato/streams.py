@@ -59,14 +59,14 @@ def uniforms(rngs: Rngs, n: int, *shape: int) -> Tensor:
     """
     if isinstance(rngs, Generator):
         return torch.rand(n, *shape, generator=rngs, device=rngs.device)
-    return torch.stack([torch.rand(*shape, generator=rng, device=rng.device) for rng in _one_each(rngs, n)])
+    return torch.stack([torch.rand(shape, generator=rng, device=rng.device) for rng in _one_each(rngs, n)])
 
 
 def normals(rngs: Rngs, n: int, *shape: int) -> Tensor:
     """Standard normal numbers for n images, float32 [n, `shape`]; see `uniforms`."""
     if isinstance(rngs, Generator):
         return torch.randn(n, *shape, generator=rngs, device=rngs.device)
-    return torch.stack([torch.randn(*shape, generator=rng, device=rng.device) for rng in _one_each(rngs, n)])
+    return torch.stack([torch.randn(shape, generator=rng, device=rng.device) for rng in _one_each(rngs, n)])
 
 
 def _one_each(rngs: Sequence[Generator], n: int) -> Sequence[Generator]:

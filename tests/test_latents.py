@@ -41,8 +41,21 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("differnet", ["--images", 500]),  # each image is seen through two networks
         ("nice", []),
         ("stylegan2", ["--images", 4000, "--set", "family.path_length=0"]),
+        ("told", ["--images", 2000, "--set", "family.labels=true"]),
     ):
-        assert call("train", family, *TINY, "--set", "family.width=4", *more, "--out", place / family) == 0
+        assert (
+            call(
+                "train",
+                "gan" if family == "told" else family,
+                *TINY,
+                "--set",
+                "family.width=4",
+                *more,
+                "--out",
+                place / family,
+            )
+            == 0
+        )
     return place
 
 
@@ -90,18 +103,18 @@ def test_every_family_that_decodes_adds_mixes_and_projects(
 
 
 def test_a_draw_s_code_gives_the_image_that_sample_draws(runs: Path) -> None:
-    for family in ("gan", "vae", "nice"):
+    for family in ("gan", "vae", "nice", "told"):
         run = sfumato.load_run(runs / family)
         space = space_of(run.family)
         with torch.no_grad():
-            made = to_uint8(space.picture(space.draws([4, 2], 0), space.condition(2)))
+            made = to_uint8(space.picture(*space.draws([4, 2], 0)))
         torch.testing.assert_close(made.int(), run.sample(5)[[4, 2]].int(), atol=1, rtol=0)
 
 
 def test_a_third_of_a_code_comes_from_the_other(runs: Path) -> None:
     for family in ("gan", "stylegan2"):
         space = space_of(sfumato.load_run(runs / family).family)
-        own, other = space.draws([0], 0), space.draws([1], 0)
+        own, other = space.draws([0], 0)[0], space.draws([1], 0)[0]
         parts = [space.parted(own, other, part) == other for part in ("coarse", "middle", "fine")]
         assert bool(torch.stack(parts).sum(0).eq(1).all()), "the three thirds are all of it, and apart"
 
@@ -124,7 +137,11 @@ def test_a_walk_ends_where_it_began(runs: Path, tmp_path: Path) -> None:
     [
         (["arithmetic", "0,x", "1", "2"], "'0,x' are no numbers of draws"),
         (["mix", "--part", "cheese"], "part 'cheese' is not one of coarse, middle, fine or all"),
+        (["mix", "--rows", "4-2"], "'4-2' are no numbers of draws"),
+        (["mix", "--rows", "\u00b2"], "are no numbers of draws"),
+        (["mix", "--rows", "0-99999999999"], "are no numbers of draws"),
         (["mix", "--class", "1"], "was trained without labels; leave the class out"),
+        (["walk", "--set", "truncation=0.5"], "truncation"),
         (["walk", "--out", "w.mp4"], "w.mp4 cannot move; end it in .gif, .webp, .apng"),
         (["project"], "nothing to project; name pictures, or --test 4"),
         (["project", "nowhere.png"], "no picture at nowhere.png"),
@@ -138,6 +155,19 @@ def test_what_cannot_be_done_with_codes(
     Image.new("L", (4, 4)).save(small)
     first, *rest = [str(small) if a == "SMALL" else a for a in arguments]
     refused(capsys, "latent", first, runs / "gan", *rest, words=words)
+
+
+def test_classes_that_codes_do_not_say_are_chosen(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["arithmetic", runs / "told", "0", "1", "2", "--out", tmp_path / "a.png"]
+    refused(capsys, "latent", *asked, words="have classes that their codes do not say; choose one: --class 3")
+    assert call("latent", *asked, "--class", 3) == 0
+    for command in ("mix", "walk"):
+        assert call("latent", command, runs / "told", "--out", tmp_path / f"{command}.gif") == 0
+    assert call("latent", "project", runs / "told", "--test", 2, "--steps", 2, "--out", tmp_path / "p.png") == 0
+    assert call("sample", runs / "told", "-n", 4, "--out", tmp_path / "s.png") == 0
+    assert call("latent", "walk", runs / "stylegan2", "--set", "truncation=0.5", "--out", tmp_path / "w.gif") == 0
 
 
 def test_a_model_without_codes_says_so(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

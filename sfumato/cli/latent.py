@@ -13,6 +13,10 @@ app = typer.Typer(help="Look at a model through its latent vectors.", no_args_is
 Picture = Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")]
 Film = Annotated[Path, typer.Option("--out", "-o", help="The film to write: .gif, .webp or .apng.")]
 Seed = Annotated[int, typer.Option(help="Another seed draws others.")]
+Drawn = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A setting that images are drawn by, as truncation=0.7; may be repeated."),
+]
 Label = Annotated[int | None, typer.Option("--class", min=0, help="The class, for a model that hears classes.")]
 
 
@@ -26,6 +30,7 @@ def interpolate(
     steps: Annotated[int, typer.Option(min=2, max=64, help="Images from one to the other.")] = 9,
     seed: Seed = 0,
     label: Label = None,
+    changes: Drawn = None,
     device: Device = "auto",
 ) -> None:
     """Draw rows of images whose codes lie between those of two.
@@ -34,7 +39,7 @@ def interpolate(
     """
     from sfumato.latents.pictures import interpolation
 
-    interpolation(run, out, rows, steps, seed, device, label)
+    interpolation(run, out, rows, steps, seed, device, label, changes=changes or ())
 
 
 @app.command()
@@ -49,6 +54,7 @@ def arithmetic(
     ] = 0.25,
     seed: Seed = 0,
     label: Label = None,
+    changes: Drawn = None,
     device: Device = "auto",
 ) -> None:
     """Add and subtract mean codes: a - b + c, and eight codes beside it.
@@ -57,7 +63,7 @@ def arithmetic(
     """
     from sfumato.latents.pictures import arithmetic, numbers
 
-    arithmetic(run, out, [numbers(a), numbers(b), numbers(c)], nearby, seed, device, label)
+    arithmetic(run, out, [numbers(a), numbers(b), numbers(c)], nearby, seed, device, label, changes=changes or ())
 
 
 @app.command()
@@ -69,6 +75,7 @@ def mix(
     out: Picture = Path("mixing.png"),
     seed: Seed = 0,
     label: Label = None,
+    changes: Drawn = None,
     device: Device = "auto",
 ) -> None:
     """Give draws a part of the codes of others: layers of styles, or numbers of a latent vector.
@@ -77,7 +84,7 @@ def mix(
     """
     from sfumato.latents.pictures import mixing, numbers, parts_of
 
-    mixing(run, out, numbers(rows), numbers(columns), parts_of(part), seed, device, label)
+    mixing(run, out, numbers(rows), numbers(columns), parts_of(part), seed, device, label, changes=changes or ())
 
 
 @app.command()
@@ -89,6 +96,7 @@ def walk(
     steps: Annotated[int, typer.Option(min=1, max=120, help="Frames from one to the next.")] = 20,
     seed: Seed = 0,
     label: Label = None,
+    changes: Drawn = None,
     device: Device = "auto",
 ) -> None:
     """Film images that go from draw to draw and back to the first.
@@ -97,7 +105,7 @@ def walk(
     """
     from sfumato.latents.films import walk
 
-    walk(run, out, images, stops, steps, seed, device, label)
+    walk(run, out, images, stops, steps, seed, device, label, changes=changes or ())
 
 
 @app.command()
@@ -115,6 +123,7 @@ def project(
     ] = False,
     keep: Annotated[Path | None, typer.Option(help="A .safetensors file for the codes.")] = None,
     label: Label = None,
+    changes: Drawn = None,
     device: Device = "auto",
 ) -> None:
     """Search the codes whose images are nearest to given ones, and say how near they are.
@@ -123,7 +132,7 @@ def project(
     """
     from sfumato.latents.projection import projection
 
-    projection(run, pictures or [], test, out, steps, keep, device, label, each)
+    projection(run, pictures or [], test, out, steps, keep, device, label, each, changes=changes or ())
 
 
 @app.command()

@@ -51,7 +51,7 @@ class ADA(Augmentation):
         super().__init__(config)
         self.register_buffer("p", torch.tensor(float(self.config.start)))
         self.register_buffer("sign", torch.zeros(()))
-        self.register_buffer("seen", torch.zeros(()))  # share of the budget at the last look
+        self.register_buffer("seen", torch.tensor(-1.0))  # share of the budget at the last look; none yet
 
     @property
     def changes(self) -> bool:
@@ -61,7 +61,7 @@ class ADA(Augmentation):
     def look(self, real: Float[Tensor, " B"], progress: float) -> None:
         """Move p by the share of the budget since the last look."""
         self.sign.lerp_(real.float().sign().mean(), 0.25)  # over about four batches
-        step = (progress - self.seen).clamp(min=0.0) / self.config.rise
+        step = torch.where(self.seen < 0, 0.0, (progress - self.seen).clamp(min=0.0)) / self.config.rise
         self.p.add_(step * (self.sign - self.config.target).sign()).clamp_(0.0, self.config.most)
         self.seen.fill_(progress)
 
@@ -78,12 +78,10 @@ class ADA(Augmentation):
         tint = colour(draw, channels)
         answer = []
         for x in images:
-            grids = grid.to(x.dtype)
-            moved = F.grid_sample(x, grids, mode="bicubic", padding_mode="reflection", align_corners=False)
+            # In float32 whatever came in: real and made images have to go the same way.
+            moved = F.grid_sample(x.float(), grid, mode="bicubic", padding_mode="reflection", align_corners=False)
             flat = moved[:, :channels].flatten(2)
-            head = (
-                tint[:, :channels, :channels].to(x.dtype) @ flat + tint[:, :channels, channels:].to(x.dtype)
-            ).view_as(moved[:, :channels])
+            head = (tint[:, :channels, :channels] @ flat + tint[:, :channels, channels:]).view_as(moved[:, :channels])
             answer.append(torch.cat([head, moved[:, channels:]], 1))
         return answer
 
@@ -104,8 +102,12 @@ class Draw:
 
     def normal(self, deviation: float) -> Float[Tensor, " B"]:
         """N(0, deviation^2), or 0 where it is not its turn."""
-        value = torch.randn(self.n, generator=self.rng, device=self.device) * deviation
+        value = self.any(deviation)
         return torch.where(self.chosen(), value, 0.0)
+
+    def any(self, deviation: float) -> Float[Tensor, " B"]:
+        """N(0, deviation^2)."""
+        return torch.randn(self.n, generator=self.rng, device=self.device) * deviation
 
 
 def rows(*lines: tuple[Tensor | float, ...], like: Tensor) -> Matrices:
@@ -121,27 +123,31 @@ def geometry(draw: Draw, sides: tuple[int, int]) -> Matrices:
     flip = torch.where(draw.chosen(), 1 - 2 * (draw.uniform() < 0.5).float(), 1.0)
     turns = torch.where(draw.chosen(), (draw.uniform() * 4).floor(), 0.0)
     turns = turns if high == wide else 2 * (turns / 2).floor()  # an oblong image stays one
-    moves = [torch.where(draw.chosen(), (2 * draw.uniform() - 1) / 8, 0.0) for _ in range(2)]
+    moves = torch.where(draw.chosen(), 2 * torch.stack([draw.uniform(), draw.uniform()]) - 1, 0.0) / 8
     scale = torch.exp2(draw.normal(0.2))
     rare = 1 - (1 - draw.p).sqrt()  # so that at least one of two turns has probability p
     first, second = (torch.where(draw.chosen(rare), (2 * draw.uniform() - 1) * math.pi, 0.0) for _ in range(2))
     stretch = torch.exp2(draw.normal(0.2))
-    slides = [draw.normal(0.125) for _ in range(2)]
-    shift_x = (moves[0] * wide).round() / wide + slides[0]
-    shift_y = (moves[1] * high).round() / high + slides[1]
+    slides = torch.where(draw.chosen(), torch.stack([draw.any(0.125), draw.any(0.125)]), 0.0)
     one = torch.ones_like(flip)
     ways = [
         rows((flip, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), like=one),
         turned(turns * (math.pi / 2), wide / high),
-        rows((1.0, 0.0, 2 * shift_x), (0.0, 1.0, 2 * shift_y), (0.0, 0.0, 1.0), like=one),
+        shifted((moves[0] * wide).round() / wide, (moves[1] * high).round() / high),
         turned(first, wide / high),
         rows((scale * stretch, 0.0, 0.0), (0.0, scale / stretch, 0.0), (0.0, 0.0, 1.0), like=one),
         turned(second, wide / high),
+        shifted(slides[0], slides[1]),
     ]
     way = ways[0]
     for each in ways[1:]:
         way = way @ each
     return way
+
+
+def shifted(x: Float[Tensor, " B"], y: Float[Tensor, " B"]) -> Matrices:
+    """By shares of the sides, which are 2 long in the grid's units."""
+    return rows((1.0, 0.0, 2 * x), (0.0, 1.0, 2 * y), (0.0, 0.0, 1.0), like=x)
 
 
 def turned(angle: Float[Tensor, " B"], ratio: float) -> Matrices:
@@ -152,16 +158,15 @@ def turned(angle: Float[Tensor, " B"], ratio: float) -> Matrices:
 
 def colour(draw: Draw, channels: int) -> Matrices:
     """[B, channels + 1, channels + 1]: what colours become; of 3 channels also their luma, hue and saturation."""
-    one = torch.ones(draw.n, device=draw.device)
     eye = torch.eye(channels + 1, device=draw.device).repeat(draw.n, 1, 1)
     bright, contrast = draw.normal(0.2), torch.exp2(draw.normal(0.5))
     tint = eye.clone()
     tint[:, :channels] *= contrast[:, None, None]
     tint[:, :channels, channels] += bright[:, None] * contrast[:, None]
-    if channels != 3:
-        return tint
-    grey = torch.full((3, 3), 1 / 3, device=draw.device)
     flip = torch.where(draw.chosen(), (draw.uniform() < 0.5).float(), 0.0)
+    if channels != 3:
+        return tint * (1 - 2 * flip * (channels == 1))[:, None, None]
+    grey = torch.full((3, 3), 1 / 3, device=draw.device)
     angle = torch.where(draw.chosen(), (2 * draw.uniform() - 1) * math.pi, 0.0)
     saturation = torch.exp2(draw.normal(1.0))
     cross = LUMA * torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]], device=draw.device)
@@ -173,4 +178,4 @@ def colour(draw: Draw, channels: int) -> Matrices:
     saturated = grey + saturation[:, None, None] * (inner - grey)
     more = eye.clone()
     more[:, :3, :3] = saturated @ hue @ luma
-    return more @ tint * one[:, None, None]
+    return more @ tint

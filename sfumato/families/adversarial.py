@@ -7,12 +7,13 @@ For restoration both networks see the condition, and a reconstruction term weigh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from sfumato.config import Strict
 from sfumato.errors import ConfigError
@@ -21,7 +22,7 @@ from sfumato.families.adversaries import Adversaries, Modern
 from sfumato.families.augment import Augmentation, DiffAugment
 from sfumato.families.base import Batch, Family, Objective, Player, Stage, Terms, weighted_mean, weights
 from sfumato.families.games import Game
-from sfumato.families.penalties import Penalty
+from sfumato.families.penalties import Penalty, Score
 from sfumato.images import Images, Size
 from sfumato.kinds import build, choice
 from sfumato.networks.condition import Condition
@@ -134,12 +135,13 @@ class Adversarial(Family, Decodes, abstract=True):
         """The game's loss, and what keeps the critic steady."""
         with torch.no_grad():
             made = self.make(batch)
-        real, made, condition = self.seen(batch.x, made, batch)
+        rate = self.rater(batch)
+        (real, shown), condition = self.seen([batch.x, made], batch)
         terms: dict[str, Tensor] = {}
         for penalty in self._steadying():
             if penalty.every == 1:
-                terms |= penalty.penalty(lambda x: self.score(x, condition), real, made, batch.rng, batch.progress)
-        scores = self.score(real, condition), self.score(made, condition)
+                terms |= penalty.penalty(rate, batch.x, made, batch.rng, batch.progress)
+        scores = self.score(real, condition), self.score(shown, condition)
         self.augment.look(scores[0], batch.progress)
         return {**self.game.critic(*scores), **terms}
 
@@ -150,15 +152,16 @@ class Adversarial(Family, Decodes, abstract=True):
 
     def penalty_loss(self, penalty: Penalty, batch: Batch) -> Terms:
         """One penalty alone."""
-        with torch.no_grad():
-            made = self.make(batch)
-        real, made, condition = self.seen(batch.x, made, batch)
-        return penalty.penalty(lambda x: self.score(x, condition), real, made, batch.rng, batch.progress)
+        made = batch.x
+        if not penalty.of_real:
+            with torch.no_grad():
+                made = self.make(batch)
+        return penalty.penalty(self.rater(batch), batch.x, made, batch.rng, batch.progress)
 
     def generator_loss(self, batch: Batch) -> Terms:
         """The game's loss, and |x - G(z, y)|_1 where the task's loss looks."""
         made = self.make(batch)
-        real, shown, condition = self.seen(batch.x, made, batch)
+        (real, shown), condition = self.seen([batch.x, made], batch)
         rated = self.score(real, condition) if self.game.paired else None
         terms = {"adversarial": self.game.generator(rated, self.score(shown, condition))}
         if batch.condition.image is not None and self.config.reconstruction > 0:
@@ -171,14 +174,28 @@ class Adversarial(Family, Decodes, abstract=True):
         made = self.decode(self.latent(len(batch.x), batch.rng), batch.condition)
         return batch.observation.project(made) if self.config.project else made
 
-    def seen(self, real: Images, made: Images, batch: Batch) -> tuple[Images, Images, Condition]:
-        """What the critic sees of them: image i, its made twin and its condition through the same changes."""
+    def seen(self, images: list[Images], batch: Batch) -> tuple[list[Images], Condition]:
+        """What the critic sees of them: image i of each, and its condition, through the same changes."""
         told = batch.condition
         if not self.augment.changes:
-            return real, made, told
-        both = [real, made, *([told.image] if told.image is not None else [])]
-        real, made, *image = self.augment(both, self.spec.channels, batch.rng)
-        return real, made, Condition(image[0] if image else None, told.label)
+            return images, told
+        n, beside = len(images), [told.image] if told.image is not None else []
+        changed = self.augment([*images, *beside], self.spec.channels, batch.rng)
+        return changed[:n], Condition(changed[n] if beside else None, told.label)
+
+    def rater(self, batch: Batch) -> Score:
+        """Scores as the critic gives them through the changes that `seen` draws next, so that slopes are those of images."""
+        if not self.augment.changes:
+            return partial(self.score, condition=batch.condition)
+        state = batch.rng.get_state()
+
+        def rate(x: Images) -> Tensor:
+            again = Generator(device=batch.rng.device)
+            again.set_state(state)
+            (shown,), condition = self.seen([x], replace(batch, rng=again))
+            return self.score(shown, condition)
+
+        return rate
 
     def score(self, x: Images, condition: Condition) -> Tensor:
         """C(x, y), one number an image."""

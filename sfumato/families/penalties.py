@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from sfumato.config import Strict
+from sfumato.errors import ConfigError
 from sfumato.families.base import Terms
 from sfumato.images import Images
 from sfumato.kinds import Kind
@@ -28,6 +29,11 @@ class Penalty(Kind, nn.Module, ABC, root=True):
     def __init__(self, config: Strict):
         super().__init__()
         self.config: Any = config
+
+    @property
+    def of_real(self) -> bool:
+        """Whether it needs no made images."""
+        return getattr(self.config, "on", "both") == "real"
 
     @property
     def every(self) -> int:
@@ -108,9 +114,13 @@ class SpectralNorm(Penalty):
 
     def wrap(self, critic: nn.Module) -> nn.Module:
         """Re-parametrise every convolution and linear layer."""
-        for module in list(critic.modules()):
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                spectral_norm(module)
+        layers = [module for module in critic.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+        if not layers:
+            raise ConfigError(
+                "spectral_norm finds no plain layer: those of equal rates have a size of their own; leave it out"
+            )
+        for layer in layers:
+            spectral_norm(layer)
         return critic
 
 

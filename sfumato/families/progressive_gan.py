@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+import torch
+import torch.nn.functional as F
 from pydantic import Field
 
 from sfumato.errors import ConfigError
@@ -19,12 +21,16 @@ from sfumato.families.penalties import Drift, GradientPenalty, Penalty
 from sfumato.families.style_adversaries import Progressive
 from sfumato.kinds import choice
 from sfumato.networks.growth import Growing
+from sfumato.networks.progressive import repeated
 
 MOVED = AdamW.Config(lr=1e-3, betas=(0.0, 0.99), decay="constant")
 
 
 class GrowingAdversarial(Grows, Adversarial, abstract=True):
     """An adversarial family whose two networks grow; the blocks of earlier sizes go on learning."""
+
+    grown: ClassVar[str] = "'progressive' or 'stylegan'"
+    """Networks that will do."""
 
     def growing(self) -> Sequence[Growing]:
         """The critic and the generator, as their turns are.
@@ -33,7 +39,9 @@ class GrowingAdversarial(Grows, Adversarial, abstract=True):
         """
         networks = [network for network in (self.critic, self.generator) if isinstance(network, Growing)]
         if len(networks) < 2:
-            raise ConfigError(f"{self.config.kind!r} needs networks that grow; network = 'progressive' or 'stylegan'")
+            raise ConfigError(
+                f"{self.config.kind!r} needs networks that grow; leave `network` out, or name one as {self.grown}"
+            )
         return networks
 
     def players(self, stage: Stage) -> Sequence[Player]:
@@ -45,12 +53,21 @@ class GrowingAdversarial(Grows, Adversarial, abstract=True):
         ]
 
     def critic_loss(self, batch: Batch) -> Terms:
-        self.fade_in(batch.within)
-        return super().critic_loss(batch)
+        return super().critic_loss(self.faded(batch))
+
+    def penalty_loss(self, penalty: Penalty, batch: Batch) -> Terms:
+        return super().penalty_loss(penalty, self.faded(batch))
 
     def generator_loss(self, batch: Batch) -> Terms:
+        return super().generator_loss(self.faded(batch))
+
+    def faded(self, batch: Batch) -> Batch:
+        """New blocks as far as they are faded in, and real images with as much of what only these can draw."""
         self.fade_in(batch.within)
-        return super().generator_loss(batch)
+        level, fade = self.growing()[0].newest()
+        if level == 0 or fade == 1.0:
+            return batch
+        return replace(batch, x=torch.lerp(repeated(F.avg_pool2d(batch.x, 2)), batch.x, fade))
 
 
 class ProgressiveGAN(GrowingAdversarial):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -56,6 +56,8 @@ class Style(Adversarial, Styles, Moves, abstract=True):
     """G(z) = paint(f(z)), f a mapping; every layer hears a style."""
 
     mean_length: Tensor
+    named: ClassVar[str] = "'stylegan2' or 'stylegan3'"
+    """Networks that will do."""
 
     def connect_styles(self) -> None:
         """Both networks, and the mean path length.
@@ -66,7 +68,7 @@ class Style(Adversarial, Styles, Moves, abstract=True):
         self.register_buffer("mean_length", torch.zeros(()))
         if not isinstance(self.generator, StyleGenerator):
             raise ConfigError(
-                f"{self.config.kind!r} needs a network that hears styles; network = 'stylegan', 'stylegan2' or 'stylegan3'"
+                f"{self.config.kind!r} needs a network that hears styles; leave `network` out, or name one as {self.named}"
             )
 
     @property
@@ -93,10 +95,10 @@ class Style(Adversarial, Styles, Moves, abstract=True):
         return batch.observation.project(made) if self.config.project else made
 
     def mixed(self, w: Tensor, other: Tensor, batch: Batch) -> Tensor:
-        """`other` from a random layer on, for a share of the images."""
+        """`other` from a random layer on, of those that are there already, for a share of the images."""
         n, layers = w.shape[:2]
         draw = torch.rand(2, n, generator=batch.rng, device=w.device)
-        first = 1 + (draw[0] * (layers - 1)).long()
+        first = 1 + (draw[0] * (self.painter.heard - 1)).long()
         first = torch.where(draw[1] < self.config.mixing, first, layers)
         return torch.where((torch.arange(layers, device=w.device) >= first[:, None])[..., None], other, w)
 
@@ -118,7 +120,11 @@ class Style(Adversarial, Styles, Moves, abstract=True):
         made = self.painter.paint(w, condition, rng)
         noise = normals(rng, len(made), *made.shape[1:]).to(made.dtype) / (made.shape[2] * made.shape[3]) ** 0.5
         (slope,) = torch.autograd.grad((made * noise).sum(), w, create_graph=True)
-        return (slope.square().sum(2).mean(1) + 1e-12).sqrt()
+        return (slope[:, : self.painter.heard].square().sum(2).mean(1) + 1e-12).sqrt()
+
+    def alarm(self, means: Mapping[str, float]) -> str:
+        """None where truncation alone makes images alike."""
+        return super().alarm(means) if self.config.truncation == 1.0 else ""
 
     def styles(self, z: Tensor, condition: Condition) -> Tensor:
         """[B, layers, length], truncated as the settings say."""

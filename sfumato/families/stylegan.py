@@ -31,6 +31,8 @@ class StyleGAN(GrowingAdversarial, Style):
         ((2, 1, 8, 8), 4)
     """
 
+    grown = named = "'stylegan'"
+
     class Config(StyleConfig, Growth):
         kind: Literal["stylegan"] = "stylegan"
         network: Annotated[Any, choice(Adversaries, "stylegan")] = Styled.Config()

@@ -58,6 +58,7 @@ def walk(
     seed: int,
     device: str,
     label: int | None = None,
+    changes: Sequence[str] = (),
 ) -> None:
     """A film of images that go from draw to draw and back to the first.
 
@@ -65,9 +66,9 @@ def walk(
     """
     if not is_film(out):
         raise DataError(f"{out.name} cannot move; end it in {', '.join(MOVING)}")
-    space = space_of(load(folder, device).family, label)
-    codes = [space.draws(range(stop * images, (stop + 1) * images), seed) for stop in range(stops)]
-    condition = space.condition(images)
+    space = space_of(load(folder, device, changes=changes).family, label)
+    drawn = [space.draws(range(stop * images, (stop + 1) * images), seed) for stop in range(stops)]
+    codes, condition = [code for code, _ in drawn], drawn[0][1]  # an image keeps its class on all of its way
     frames = []
     with display.working("walking") as told:
         for stop in range(stops):

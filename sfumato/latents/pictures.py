@@ -20,6 +20,7 @@ from sfumato.streams import stream
 from sfumato.training.run import load
 
 LONG = 64  # pixels that an image is enlarged to, to be seen
+MOST = 1_000_000  # numbers of draws are below
 NEARBY = 9  # results of arithmetic, the first as it is and the others moved a little
 
 
@@ -30,15 +31,21 @@ def enlarged(pixels: Pixels, columns: int) -> Tensor:
 
 @torch.no_grad()
 def interpolation(
-    folder: Path, out: Path, rows: int, steps: int, seed: int, device: str, label: int | None = None
+    folder: Path,
+    out: Path,
+    rows: int,
+    steps: int,
+    seed: int,
+    device: str,
+    label: int | None = None,
+    changes: Sequence[str] = (),
 ) -> None:
     """A picture of rows of images between two draws, or a film of them there and back.
 
     Raises: CapabilityError: the model decodes no latent vectors, or was trained to restore.
     """
-    space = space_of(load(folder, device).family, label)
-    family = space.family
-    condition = space.condition(rows, None if label is not None else stream(seed, "label", device=family.device))
+    space = space_of(load(folder, device, changes=changes).family, label)
+    family, condition = space.family, space.condition(rows, seed)
     first, last = (
         space.of(
             family.latent(rows, [stream(seed, "end", end, row, device=family.device) for row in range(rows)]), condition
@@ -64,17 +71,19 @@ def arithmetic(
     seed: int,
     device: str,
     label: int | None = None,
+    changes: Sequence[str] = (),
 ) -> None:
     """The mean codes of three groups of draws, a - b + c, and what lies about it.
 
     A row for the members of each group and their mean, then nine results, the first as it is.
     Reference: Radford, Metz and Chintala (2016), DCGAN, section 6.3.2: single draws are unsteady, means of three are not.
     """
-    space = space_of(load(folder, device).family, label)
+    space = space_of(load(folder, device, changes=changes).family, label)
+    space.one_class()
     longest = max(map(len, groups))
     rows, means = [], []
     for numbers in groups:
-        codes = space.draws(numbers, seed)
+        codes, _ = space.draws(numbers, seed)
         mean = codes.mean(0, keepdim=True)
         shown = to_uint8(space.picture(torch.cat([codes, mean]), space.condition(len(codes) + 1))).cpu()
         blank = white(longest - len(numbers), shown)
@@ -99,30 +108,32 @@ def mixing(
     seed: int,
     device: str,
     label: int | None = None,
+    changes: Sequence[str] = (),
 ) -> None:
     """A table for each part: the draw of its row with that part of its code from the draw of its column.
 
     The first row and column show the draws as they are. Reference: Karras, Laine and Aila (2019), StyleGAN, figure 3.
     """
-    space = space_of(load(folder, device).family, label)
-    own, other = space.draws(rows, seed), space.draws(columns, seed)
-    first, heads = (shown(space, codes) for codes in (own, other))
+    space = space_of(load(folder, device, changes=changes).family, label)
+    (own, classes), (other, others) = space.draws(rows, seed), space.draws(columns, seed)
+    first, heads = shown(space, own, classes), shown(space, other, others)
     tables = []
     for part in parts:
         corner = white(1, first)
         lines = [torch.cat([corner, heads])]
         for i in range(len(rows)):
             mixed = space.parted(own[i : i + 1].expand_as(other), other, part)
-            lines.append(torch.cat([first[i : i + 1], shown(space, mixed)]))
+            told = classes.pick(torch.full((len(columns),), i, device=mixed.device))
+            lines.append(torch.cat([first[i : i + 1], shown(space, mixed, told)]))
         tables += lines
     write_picture(enlarged(torch.cat(tables), len(columns) + 1), out)
     said = ", ".join(parts)
     display.say(f"{out}: rows are draws, columns give them their {said} part{'s' if len(parts) > 1 else ''}")
 
 
-def shown(space: Space, codes: Tensor) -> Pixels:
+def shown(space: Space, codes: Tensor, condition: Condition) -> Pixels:
     """Images of codes, to look at."""
-    return to_uint8(space.picture(codes, space.condition(len(codes)))).cpu()
+    return to_uint8(space.picture(codes, condition)).cpu()
 
 
 def white(n: int, like: Pixels) -> Pixels:
@@ -142,13 +153,12 @@ def numbers(text: str) -> list[int]:
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        whole = all(number.isascii() and number.isdigit() for number in ([first, last] if dash else [first]))
+        if not whole or int(last or first) < int(first) or int(last or first) >= MOST:
             raise ConfigError(
                 f"{text!r} are no numbers of draws; write them as 3,7,9 or 4-8, as `sfumato sample` counts from 0"
             )
         found += range(int(first), int(last or first) + 1)
-    if not found:
-        raise ConfigError(f"{text!r} names no draw; write 3,7,9 or 4-8")
     return found
 
 

@@ -36,8 +36,13 @@ PERCEIVED = 0.1  # weight of the maps beside the pixels
 
 
 def distance(a: Images, b: Images, features: Any) -> Float[Tensor, " B"]:
-    """mean (a - b)^2 + 0.1 mean (N(a) - N(b))^2 of each image, N the first two maps of a trained network at unit length."""
+    """mean (a - b)^2 + 0.1 mean (N(a) - N(b))^2 of each image, N the first two maps of a trained network at unit length.
+
+    Pixels alone where images are neither grey nor of three colours.
+    """
     total = (a - b).square().flatten(1).mean(1)
+    if a.shape[1] not in (1, 3):
+        return total
     for _, (_, ours), (_, theirs) in zip(range(2), features.maps(a), features.maps(b), strict=False):
         one, other = (m / (m.square().sum(1, keepdim=True) + 1e-8).sqrt() for m in (ours, theirs))
         total = total + PERCEIVED * (one - other).square().sum(1).flatten(1).mean(1)
@@ -92,15 +97,20 @@ def projection(
     device: str,
     label: int | None,
     each: bool = False,
+    changes: Sequence[str] = (),
 ) -> None:
     """A row for each picture: it, and the image on its way to it; the distance and PSNR of each are printed.
 
     Raises: CapabilityError: the model decodes no latent vectors. ConfigError: neither pictures nor test images.
     """
-    run = load(folder, device)
+    run = load(folder, device, changes=changes)
     space = space_of(run.family, label)
-    pixels = targets(run, pictures, test)
-    x, condition = to_float(pixels.to(space.family.device)), space.condition(len(pixels))
+    pixels, classes = targets(run, pictures, test)
+    x, condition = to_float(pixels.to(space.family.device)), Condition(label=classes)
+    if classes is None or label is not None:
+        if pictures:
+            space.one_class()
+        condition = space.condition(len(pixels))
     features: Features = extractor(Lite0.Config(layer="b4"), x.device)
     with display.working("searching") as told:
         codes = search(space, x, condition, steps, features, told, each)
@@ -119,16 +129,17 @@ def projection(
         display.say(f"{keep}: the codes, to be decoded again")
 
 
-def targets(run: Run, pictures: Sequence[Path], test: int) -> Pixels:
-    """Pictures in the middle square and at the size that the model draws, and test images.
+def targets(run: Run, pictures: Sequence[Path], test: int) -> tuple[Pixels, Tensor | None]:
+    """Pictures in the middle square and at the size that the model draws, and test images; classes where all have one.
 
     Raises: ConfigError: there is none. ShapeError: a picture is smaller than the model's images.
     """
     made = [fitted(path, run)[None] for path in pictures]
-    images = build(run.config.data).load().test.read(slice(0, test))[0] if test else None
+    images, labels, _ = build(run.config.data).load().test.read(slice(0, test)) if test else (None, None, None)
     if not made and images is None:
         raise ConfigError("nothing to project; name pictures, or --test 4 for the first test images of the run")
-    return torch.cat([*made, *([] if images is None else [images])])
+    known = labels.to(run.family.device) if labels is not None and run.family.labelled and not made else None
+    return torch.cat([*made, *([] if images is None else [images])]), known
 
 
 def fitted(path: Path, run: Run) -> UInt8[Tensor, "C H W"]:

@@ -14,7 +14,7 @@ from sfumato.families.abilities import Decodes, Styles
 from sfumato.families.base import Family
 from sfumato.images import Images
 from sfumato.networks.condition import Condition
-from sfumato.streams import Rngs, normals, stream
+from sfumato.streams import normals, stream
 
 Part = Literal["coarse", "middle", "fine"]
 PARTS: tuple[Part, ...] = ("coarse", "middle", "fine")
@@ -41,17 +41,23 @@ class Space(ABC):
     def __init__(self, family: Any, label: int | None = None):
         self.family, self.label = family, label
 
-    def draws(self, numbers: Sequence[int], seed: int) -> Tensor:
-        """The codes of the draws that `sfumato sample` gives these numbers, the first 0."""
+    def draws(self, numbers: Sequence[int], seed: int) -> tuple[Tensor, Condition]:
+        """The codes of the draws that `sfumato sample` gives these numbers, the first 0, and their classes."""
         rngs = [stream(seed, "sample", i, device=self.family.device) for i in numbers]
-        told = self.family.labels(self.label, len(rngs), rngs)
-        return self.of(self.family.latent(len(rngs), rngs), Condition(label=told))
+        told = Condition(label=self.family.labels(self.label, len(rngs), rngs))
+        return self.of(self.family.latent(len(rngs), rngs), told), told
 
-    def condition(self, n: int, rng: Rngs | None = None) -> Condition:
+    def condition(self, n: int, seed: int = 0) -> Condition:
         """The class of n images: the one that was chosen, or one drawn for all of them."""
-        rng = rng or stream(0, "label", device=self.family.device)
-        told = self.family.labels(self.label, 1, rng)
+        told = self.family.labels(self.label, 1, stream(seed, "label", device=self.family.device))
         return Condition(label=None if told is None else told.expand(n))
+
+    def one_class(self) -> None:
+        """Raises: ConfigError: codes say nothing of the class, and none was chosen."""
+        if self.family.labelled and self.label is None:
+            raise ConfigError(
+                f"draws of this {self.family.config.kind} have classes that their codes do not say; choose one: --class 3"
+            )
 
     @abstractmethod
     def of(self, z: Tensor, condition: Condition) -> Tensor:
@@ -120,7 +126,10 @@ class Vectors(Space):
 
 
 class LayerStyles(Space):
-    """A style for every layer: straight lines, and layers taken from another."""
+    """A style for every layer: straight lines, and layers taken from another. Noise is the network's own."""
+
+    def one_class(self) -> None:
+        """The class is in the styles."""
 
     def of(self, z: Tensor, condition: Condition) -> Tensor:
         w: Tensor = self.family.styles(z, condition)

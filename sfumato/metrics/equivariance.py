@@ -26,7 +26,7 @@ class Equivariance(Metric):
     """10 log10(4 / mean (G(z moved by t) - G(z) moved by t)^2), images in [-1, 1]; t whole pixels, up to an eighth of a side.
 
     The mean is over images, moves and those pixels that were inside before. A family that cannot be told to move says nothing,
-    as in the paper.
+    as in the paper; nor does one of images of fewer than 8 pixels.
     Reference: Karras et al. (2021), Alias-free generative adversarial networks, section E.3 (EQ-T).
     """
 
@@ -59,14 +59,15 @@ class Equivariance(Metric):
     @torch.no_grad()
     def measure_model(self, family: Any, split: Split, *, seed: int, batch: int) -> list[Score]:
         """Over latent vectors and moves of the seed's own streams."""
-        if not (isinstance(family, Moves) and family.moves) or family.spec.condition:  # type: ignore[attr-defined]
+        movable = isinstance(family, Moves) and family.moves and not family.spec.condition  # type: ignore[attr-defined]
+        if not movable or max(family.spec.size) * FARTHEST < 1:
             return []
         sums = torch.zeros(2, self.config.images, dtype=torch.float64)
         for i in range(self.config.images):
-            rng = stream(seed, "equivariance", i, device=family.device)  # type: ignore[attr-defined]
+            rng = stream(seed, "equivariance", i, device=family.device)
             z = family.latent(1, rng)
-            label = family.untold(1, rng) if family.labelled else None  # type: ignore[attr-defined]
-            rows, columns = self.move(family.spec.size, rng)  # type: ignore[attr-defined]
+            label = family.untold(1, rng) if family.labelled else None
+            rows, columns = self.move(family.spec.size, rng)
             told = Condition(label=label)
             error, inside = apart(family.decode(z, told), family.moved(z, told, (rows, columns)), (rows, columns))
             sums[:, i] = torch.stack([error[:, :, inside].double().square().sum(), inside.sum() * error.shape[1]]).cpu()
@@ -94,9 +95,12 @@ class Equivariance(Metric):
         ]
 
     def move(self, size: Size, rng: Any) -> Size:
-        """Rows and columns, uniform up to an eighth of each side and rounded."""
-        share = (2 * torch.rand(2, generator=rng, device=rng.device) - 1).tolist()
-        return round(share[0] * FARTHEST * size[0]), round(share[1] * FARTHEST * size[1])
+        """Rows and columns, uniform up to an eighth of each side and rounded; drawn again where nothing moves."""
+        while True:
+            share = (2 * torch.rand(2, generator=rng, device=rng.device) - 1).tolist()
+            by = round(share[0] * FARTHEST * size[0]), round(share[1] * FARTHEST * size[1])
+            if any(by):
+                return by
 
 
 def apart(rest: Images, moved: Images, by: Size) -> tuple[Images, Bool[Tensor, "H W"]]:

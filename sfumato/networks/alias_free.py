@@ -124,7 +124,7 @@ class Waves(nn.Module):
         rows, columns = ((torch.arange(n) - (n - 1) / 2) * apart for n in band.size)
         places = torch.stack([columns.expand(len(rows), -1), rows[:, None].expand(-1, len(columns))], -1)
         self.register_buffer("places", places, persistent=False)
-        self.mix = nn.Parameter(nn.init.normal_(torch.empty(channels, channels), 0.0, channels**-0.5))
+        self.mix = Linear(channels, channels, bias=False)
         self.move = Linear(styles, 4)
         with torch.no_grad():
             self.move.v.zero_()
@@ -133,7 +133,8 @@ class Waves(nn.Module):
 
     def forward(self, w: Float[Tensor, "B s"]) -> Maps:
         """[B, styles] to [B, channels, H, W]."""
-        cos, sin, x, y = (self.move(w) / self.move(w)[:, :2].norm(dim=1, keepdim=True)).unbind(1)
+        move = self.move(w)
+        cos, sin, x, y = (move / move[:, :2].norm(dim=1, keepdim=True)).unbind(1)
         one, zero = torch.ones_like(x), torch.zeros_like(x)
         turn = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], 1).view(-1, 3, 3)
         shift = torch.stack([one, zero, -x, zero, one, -y, zero, zero, one], 1).view(-1, 3, 3)
@@ -141,6 +142,7 @@ class Waves(nn.Module):
         f = self.frequencies @ at[:, :2, :2]
         phases = self.phases + (self.frequencies @ at[:, :2, 2:])[..., 0]
         # What a transformation brings beyond the band is faded out.
-        loud = (1 - (f.norm(dim=2) - self.band.cutoff) / (self.band.rate / 2 - self.band.cutoff)).clamp(0, 1)
+        room = max(self.band.rate / 2 - self.band.cutoff, 1e-3)
+        loud = (1 - (f.norm(dim=2) - self.band.cutoff) / room).clamp(0, 1)
         waves = torch.sin(2 * math.pi * (torch.einsum("hwd,bcd->bhwc", self.places, f) + phases[:, None, None]))
-        return (waves * loud[:, None, None] @ self.mix.t()).permute(0, 3, 1, 2)
+        return self.mix(waves * loud[:, None, None]).permute(0, 3, 1, 2)

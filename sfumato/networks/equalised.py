@@ -79,8 +79,8 @@ def pixel_norm(x: Tensor) -> Tensor:
 def with_deviation(x: Maps, group: int = 4) -> Maps:
     """x and one channel more: how much the images of its group differ, the mean over pixels of their standard deviation.
 
-    A critic that sees it can tell batches that are all alike. A batch that groups of `group` do not divide takes the largest
-    smaller group that does.
+    A critic that sees it can tell batches that are all alike. Where `group` does not divide the batch, the next smaller group
+    of two or more that does is taken, or else the batch is one.
     Reference: Karras et al. (2018), section 3; in groups since StyleGAN.
 
     Example:
@@ -88,7 +88,7 @@ def with_deviation(x: Maps, group: int = 4) -> Maps:
         [1.0, 1.0]
     """
     n, channels, rows, columns = x.shape
-    size = next(g for g in range(min(group, n), 0, -1) if n % g == 0)
+    size = next((g for g in range(min(group, n), 1, -1) if n % g == 0), n)
     apart = (x.float().reshape(size, n // size, channels, rows, columns).var(0, unbiased=False) + 1e-8).sqrt()
     told = apart.mean((1, 2, 3)).to(x.dtype).repeat(size)
     return torch.cat([x, told.view(n, 1, 1, 1).expand(n, 1, rows, columns)], 1)

@@ -21,7 +21,7 @@ Styles = Float[Tensor, "B L s"]
 
 
 class Mapping(nn.Module):
-    """w = f(z / |z|, label), a few fully connected layers of a hundredth of the rate.
+    """w = f(sqrt(k) z / |z|, label), a few fully connected layers of a hundredth of the rate.
 
     Reference: Karras, Laine and Aila (2019), A style-based generator architecture for generative adversarial networks.
     """
@@ -60,6 +60,11 @@ class StyleGenerator(nn.Module, ABC):
     mapping: Mapping
     layers: int
     """How many styles a picture hears, coarse ones first."""
+
+    @property
+    def heard(self) -> int:
+        """How many of them count: fewer while a network grows."""
+        return self.layers
 
     def styles(self, z: Float[Tensor, "B k"], condition: Condition) -> Styles:
         """One w for all layers."""

@@ -31,7 +31,7 @@ def widths(size: Size, width: float, grain: int | None) -> list[int]:
     return [rounded(width * min(2**level, DEEPEST), grain) for level in reversed(range(level_count(size, 8)))]
 
 
-def doubled(x: Maps) -> Maps:
+def repeated(x: Maps) -> Maps:
     """Each pixel four times."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
@@ -93,11 +93,11 @@ class Climbing(Growing):
         seen = [] if self.look is None or condition.image is None else self.look(condition.image)
         h = before = first
         for at in range(level + 1):
-            before, h = h, doubled(h) if at else h
+            before, h = h, repeated(h) if at else h
             h = step(at, torch.cat([h, seen[at]], 1) if seen else h)
         made: Tensor = self.exits[level](h)
         if fade < 1.0:
-            made = torch.lerp(doubled(self.exits[level - 1](before)), made, fade)
+            made = torch.lerp(repeated(self.exits[level - 1](before)), made, fade)
         return made
 
 
@@ -131,7 +131,7 @@ class Generator(Climbing):
 
     def forward(self, z: Float[Tensor, "B k"], condition: Condition) -> Maps:
         told = pixel_norm(self.heard.told(z, condition))
-        first = pixel_norm(leaky(self.enter(told))).view(len(z), -1, *self.sides)
+        first = leaky(self.enter(told)).view(len(z), -1, *self.sides)
         return self.climb(pixel_norm(first), self._step, condition)
 
     def _step(self, level: int, h: Maps) -> Maps:

@@ -79,6 +79,10 @@ class Generator(StyleGenerator, Climbing):
             enters = c[level - 1] + beside if level else c[0] + beside if condition else 0
             self.blocks.append(nn.ModuleList([Layer(enters, n, side, styles, up=level > 0), Layer(n, n, side, styles)]))
 
+    @property
+    def heard(self) -> int:
+        return 2 * (int(self.level) + 1)
+
     def parts(self, level: int) -> Sequence[nn.Module]:
         return [*([self.mapping, self.enter] if level == 0 else []), self.blocks[level], *super().parts(level)]
 

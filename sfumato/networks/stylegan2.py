@@ -87,7 +87,10 @@ class Shown(nn.Module):
 
 
 class Down(nn.Module):
-    """Two convolutions, the second of a halved map, beside a 1 x 1 convolution of that, over sqrt(2)."""
+    """Two convolutions, the second of the halved map, beside a 1 x 1 convolution of the halved input, over sqrt(2).
+
+    The paper's second one looks at the filtered map before every other pixel is left out.
+    """
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()

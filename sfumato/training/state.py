@@ -108,6 +108,7 @@ class State:
         if self.start is not None:
             left = {name: value for name, value in self.start.items() if name not in self.progress.adopted}
             kept = self.family.adopt(left)
+            self.family.grow(stage)  # where it stood at its end was adopted too
             self.progress.adopted += kept
             self.average.start(kept)
         self._compile()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,74 @@ def test_ada_turns_all_members_alike_and_gradients_pass() -> None:
     torch.testing.assert_close(2 * one, other)
     one.sum().backward()
     assert x.grad is not None and float(x.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("p", [0.2, 0.8])
+def test_each_change_of_ada_is_as_frequent_as_p(p: float) -> None:
+    """Moves by whole pixels and moves between them: each of both axes at once."""
+    draw = Draw(4000, torch.tensor(p), stream(0, "draw"), torch.device("cpu"))
+    still = geometry(draw, (8, 8))[:, :2, 2].abs().amax(1) < 1e-6
+    # of 3 x 3 moves of up to a pixel a quarter of a half either way stay: one of four
+    assert float(still.float().mean()) == pytest.approx((1 - p) * (1 - 0.75 * p), abs=0.04)
+
+
+def test_a_slope_goes_through_the_changes() -> None:
+    """R1 is that of the image before it is changed."""
+    family = made(GAN, game="non_saturating", penalties=[], augment={"kind": "ada", "start": 0.8})
+    x = numbers(0, 6, 1, 8, 8)
+    seen = batch(family, x)
+    rate = family.rater(seen)
+    (shown,), _ = family.seen([x], seen)
+    torch.testing.assert_close(rate(x), family.score(shown, NOTHING))  # the same changes as those that are drawn next
+    raw, through = x.clone().requires_grad_(), shown.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(rate(raw).sum(), raw, create_graph=True)
+    (inner,) = torch.autograd.grad(family.score(through, NOTHING).sum(), through)
+    assert not torch.allclose(slope, inner, atol=1e-5)
+    slope.square().sum().backward()
+    assert any(w.grad is not None and float(w.grad.abs().sum()) > 0 for w in family.critic.parameters())
+
+
+def test_real_images_are_faded_too() -> None:
+    family = made(ProgressiveGAN)
+    family.grow(family.stages()[1])
+    x = numbers(0, 4, 1, 8, 8)
+    coarse = torch.nn.functional.interpolate(torch.nn.functional.avg_pool2d(x, 2), scale_factor=2.0)
+    for within, share in ((0.0, 0.0), (0.125, 0.5), (0.25, 1.0), (0.9, 1.0)):
+        seen = family.faded(replace(batch(family, x), within=within))
+        torch.testing.assert_close(seen.x, torch.lerp(coarse, x, share))
+
+
+def test_a_penalty_that_finds_nothing_says_so() -> None:
+    with pytest.raises(ConfigError, match="spectral_norm finds no plain layer"):
+        made(StyleGAN2, penalties=["spectral_norm"])
+
+
+@pytest.mark.parametrize("kind", [ProgressiveGAN, StyleGAN])
+def test_a_training_that_goes_on_from_a_grown_one_begins_small(kind: Any, tmp_path: Path) -> None:
+    name = kind.Config.model_fields["kind"].default
+    data = {"kind": "digits", "train": 64, "validation": 8, "test": 8}
+    settings: dict[str, Any] = {"family.width": 4, "budget.batch": 8}
+    sfumato.train(name, data, images=64, settings=settings, out=tmp_path / "first", progress=False)
+    start = {**settings, "parts.start": str(tmp_path / "first")}
+    assert sfumato.train(name, data, images=64, settings=start, progress=False).sample(2).shape == (2, 1, 8, 8)
+    more = sfumato.train(name, data, images=400, settings=settings, out=tmp_path / "first", progress=False)
+    assert more.sample(2).shape == (2, 1, 8, 8), "and so does a finished one that gets a larger budget"
+
+
+@pytest.mark.parametrize("rotates", [False, True])
+def test_the_smallest_images_that_are_taken_can_be_learnt(rotates: bool) -> None:
+    family = made(StyleGAN3, DataSpec(channels=3, size=4), network={"kind": "stylegan3", "rotates": rotates})
+    turns = [Turn(player, family, Losses(), False) for player in family.players(family.stages()[0])]
+    for i in range(2):
+        for turn in turns:
+            turn.take(batch(family, numbers(0, 4, 3, 4, 4)), i, stream(0, "layers"))
+    assert bool(family.sample(2, rng=stream(0, "s")).isfinite().all())
+
+
+def test_labels_are_drawn_from_a_stream_an_image() -> None:
+    family = made(StyleGAN2, labels=True)
+    rngs = [stream(0, "sample", i) for i in range(3)]
+    assert family.sample(3, rng=rngs).shape == (3, 1, 8, 8)
 
 
 # what they learn

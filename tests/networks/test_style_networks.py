@@ -103,7 +103,9 @@ def test_pixel_norm_and_deviation_by_numpy() -> None:
     for i in range(6):  # image i is compared with i % 2, i % 2 + 2, i % 2 + 4
         mine = a[i % 2 :: 2]
         assert made[i, 5] == pytest.approx(np.full((2, 3), mine.std(0).mean()), abs=1e-4)
-    assert with_deviation(x.float()[:5]).shape == (5, 6, 2, 3), "no group of 4 divides 5: all five are one"
+    five = with_deviation(x.float()[:5])[:, 5]  # neither 4, 3 nor 2 divides it: all five are one group
+    assert five.numpy() == pytest.approx(np.full((5, 2, 3), a[:5].std(0).mean()), abs=1e-4)
+    assert float(with_deviation(x.float()[:1])[:, 5].abs().max()) < 2e-4
 
 
 def test_equal_rates() -> None:
