@@ -23,7 +23,7 @@ from sfumato.kinds import choice
 from sfumato.networks.growth import Growing
 from sfumato.networks.progressive import repeated
 
-MOVED = AdamW.Config(lr=1e-3, betas=(0.0, 0.99), decay="constant")
+MOVED = AdamW.Config(lr=1e-2, betas=(0.0, 0.99), decay="constant")  # layers of equal rates: docs/results.md
 
 
 class GrowingAdversarial(Grows, Adversarial, abstract=True):

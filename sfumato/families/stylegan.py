@@ -15,7 +15,7 @@ from sfumato.families.style import Style, StyleConfig
 from sfumato.families.style_adversaries import Styled
 from sfumato.kinds import choice
 
-MOVED = AdamW.Config(lr=1e-3, betas=(0.0, 0.99), decay="constant")
+MOVED = AdamW.Config(lr=1e-2, betas=(0.0, 0.99), decay="constant")  # layers of equal rates: docs/results.md
 
 
 class StyleGAN(GrowingAdversarial, Style):
