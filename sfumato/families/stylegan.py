@@ -8,18 +8,14 @@ from pydantic import Field
 
 from sfumato.families.adversaries import Adversaries
 from sfumato.families.growth import Growth
-from sfumato.families.optimizers import AdamW, Optimizer
-from sfumato.families.penalties import Penalty, ZeroCentred
 from sfumato.families.progressive_gan import GrowingAdversarial
 from sfumato.families.style import Style, StyleConfig
 from sfumato.families.style_adversaries import Styled
 from sfumato.kinds import choice
 
-MOVED = AdamW.Config(lr=1e-2, betas=(0.0, 0.99), decay="constant")  # layers of equal rates: docs/results.md
-
 
 class StyleGAN(GrowingAdversarial, Style):
-    """G(z) = paint(f(z)) against a non-saturating critic with R1, at each resolution in turn.
+    """G(z) = paint(f(z)) against progressive GAN's critic, at each resolution in turn.
 
     Reference: Karras, Laine and Aila (2019), A style-based generator architecture for generative adversarial networks.
 
@@ -39,12 +35,6 @@ class StyleGAN(GrowingAdversarial, Style):
         """stylegan: other networks have no styles or do not grow."""
         mixing: float = Field(default=0.9, ge=0.0, le=1.0)
         """Share of made images that hear a second code from a random layer on."""
-        penalties: list[Annotated[Any, choice(Penalty)]] = [ZeroCentred.Config(gamma=0.1, gamma_end=0.1, on="real")]
-        """What steadies the critic: R1 on every turn."""
-        generator_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = MOVED
-        """How the generator moves; its mapping at a hundredth of the rate."""
-        critic_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = MOVED
-        """How the critic moves."""
 
     def build(self) -> None:
         """Both networks with all their levels."""

@@ -13,7 +13,7 @@ from sfumato.kinds import choice
 
 
 class StyleGAN2(Style):
-    """G(z) = paint(f(z)) with modulated convolutions, against a residual critic with lazy R1, and the path length's penalty.
+    """G(z) = paint(f(z)) with modulated convolutions, against a residual critic, lazy penalties and path length.
 
     Reference: Karras et al. (2020), Analyzing and improving the image quality of StyleGAN.
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from sfumato.families.adversaries import Adversaries
-from sfumato.families.optimizers import AdamW, Optimizer
 from sfumato.families.style import Style, StyleConfig
 from sfumato.families.style_adversaries import Styled3
 from sfumato.kinds import choice
 
 
 class StyleGAN3(Style):
-    """G(z) = paint(f(z)) of plane waves and filtered layers, against StyleGAN2's critic with lazy R1.
+    """G(z) = paint(f(z)) of plane waves and filtered layers, against StyleGAN2's critic with lazy penalties.
 
     R is without the blur that its paper gives the critic's images at the beginning.
     Reference: Karras et al. (2021), Alias-free generative adversarial networks.
@@ -29,10 +28,6 @@ class StyleGAN3(Style):
         kind: Literal["stylegan3"] = "stylegan3"
         network: Annotated[Any, choice(Adversaries, "stylegan3")] = Styled3.Config()
         """stylegan3, T or R."""
-        critic_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = AdamW.Config(
-            lr=2e-3, betas=(0.0, 0.99), decay="constant"
-        )
-        """How the critic moves."""
 
     def build(self) -> None:
         """Both networks."""

@@ -361,7 +361,10 @@ def test_a_training_resumes_to_the_same_bits_at_any_level(
     values = {
         "data": {"kind": "digits", "train": 64, "validation": 8, "test": 8},
         "tasks": ["generation"],
-        "family": {**kind.Config(width=4).model_dump(), **({"augment": "ada"} if kind is StyleGAN2 else {})},
+        "family": {
+            **kind.Config(width=4).model_dump(),
+            **({"augment": "ada", "game": "non_saturating"} if kind is StyleGAN2 else {}),
+        },
         "budget": {"images": 400, "batch": 8},
     }
     config = load(run.RunConfig, values)
