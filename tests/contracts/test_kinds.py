@@ -12,8 +12,11 @@ from PIL import Image
 from sfumato.catalogue import roots
 from sfumato.config import Strict
 from sfumato.data.base import DataSpec, Source
-from sfumato.errors import CapabilityError, DataError
+from sfumato.errors import CapabilityError, ConfigError, DataError
+from sfumato.families.adversaries import Adversaries
+from sfumato.families.augment import Augmentation
 from sfumato.families.base import Family
+from sfumato.families.games import Game
 from sfumato.features.base import Features
 from sfumato.kinds import Kind, build, discover, parse, root_of
 from sfumato.metrics.base import Metric
@@ -23,6 +26,7 @@ from sfumato.tasks.inpainting import Inpainting
 from sfumato.tasks.masks import MaskLaw
 from sfumato.testing import check_config, check_family, check_metric, check_restorer, check_source, check_task
 from sfumato.testing.parts import short
+from sfumato.training.run import make_family
 
 SMALL = DataSpec(channels=1, size=8)
 REQUIRED: dict[str, Any] = {
@@ -35,6 +39,7 @@ REQUIRED: dict[str, Any] = {
     "classifier": {"data": "digits"},
     "grab_cut": {"box": [0, 0, 4, 4]},
 }  # settings that have no default
+BESIDE: dict[str, Any] = {"ada": {"game": "non_saturating"}}  # what a kind in a slot needs in another one
 FEW = {"width": 8, "turns": 3, "steps": 1, "blocks": 1, "depth": 1, "couplings": 2}
 QUICK: dict[str, Any] = {"frechet": {"features": {"kind": "lite0", "layer": "b4"}, "replicates": 4}}
 
@@ -69,6 +74,24 @@ def required(kind: Any) -> dict[str, Any]:
     return REQUIRED[fields["kind"].default] if any(field.is_required() for field in fields.values()) else {}
 
 
+def with_slot(kind: str, field: str, other: str) -> Any:
+    """A small family with another kind in one of its slots, and what that kind asks for."""
+    slot: dict[str, Any] = {"kind": other}
+    root = root_of(getattr(parse(Family, kind), field).owner)
+    if "steps" in discover(root)[other].Config.model_fields:
+        slot["steps"] = 6  # a walk of a thousand steps shows nothing more here
+    return parse(Family, {"kind": kind, **few(kind), "width": 4, field: slot, **BESIDE.get(other, {})})
+
+
+def refused(kind: str, field: str, other: str) -> bool:
+    """Whether a family says that another kind does not fit there: one that grows asks for networks that do."""
+    try:
+        make_family(with_slot(kind, field, other), SMALL, 0)
+    except ConfigError:
+        return True
+    return False
+
+
 def slots(root: type[Kind]) -> list[Any]:
     """Each kind of `root` with each of its slots set to every kind that fits there but the default one.
 
@@ -85,8 +108,10 @@ def slots(root: type[Kind]) -> list[Any]:
             if not isinstance(value, Strict) or value.owner is None or issubclass(value.owner, Features):
                 continue  # features come with weights that are not all here
             for other in ours(root_of(value.owner)):
-                tried[root_of(value.owner), other] += other != value.kind
-                if other != value.kind and tried[root_of(value.owner), other] <= 2:
+                if other == value.kind or tried[root_of(value.owner), other] == 2:
+                    continue
+                if root is not Family or not refused(name, field, other):
+                    tried[root_of(value.owner), other] += 1
                     found.append(pytest.param(name, field, other, id=f"{name}-{field}-{other}"))
     return found
 
@@ -143,11 +168,15 @@ def test_family(kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "field", "other"), slots(Family))
 def test_family_with_every_slot(kind: str, field: str, other: str) -> None:
-    slot: dict[str, Any] = {"kind": other}
-    root = root_of(getattr(parse(Family, kind), field).owner)
-    if "steps" in discover(root)[other].Config.model_fields:
-        slot["steps"] = 6  # a walk of a thousand steps shows nothing more here
-    check_family(parse(Family, {"kind": kind, **few(kind), "width": 4, field: slot}), SMALL, restorers=False)
+    check_family(with_slot(kind, field, other), SMALL, restorers=False)
+
+
+def test_every_pair_of_networks_game_and_change_fits_somewhere() -> None:
+    tried = {str(case.id) for case in slots(Family)}
+    defaults = {"residual", "relativistic", "diffaugment"}
+    for root, field in ((Adversaries, "network"), (Game, "game"), (Augmentation, "augment")):
+        for kind in set(ours(root)) - defaults:
+            assert any(case.endswith(f"-{field}-{kind}") for case in tried), kind
 
 
 @pytest.mark.parametrize("kind", usable())
