@@ -127,6 +127,7 @@ def test_codes_of_flows_are_laid_out_as_maps_and_back(kind: str, levels: int) ->
         assert maps.shape[2:] == (8, 12) and torch.equal(maps[:, :6], part)
 
 
+@pytest.mark.slow
 def test_a_diffusion_of_a_flows_codes_draws_the_law(tmp_path: Path) -> None:
     out = tmp_path / "glow"
     sfumato.train("glow", data(8), images=5_000, settings=SMALL, out=out, progress=False)
