@@ -170,9 +170,13 @@ class Adversarial(Family, Decodes, abstract=True):
         return terms
 
     def make(self, batch: Batch) -> Images:
-        """G(z, y), with the measurement put back where `project` is on."""
-        made = self.decode(self.latent(len(batch.x), batch.rng), batch.condition)
+        """New images, with the measurement put back where `project` is on."""
+        made = self.fresh(batch)
         return batch.observation.project(made) if self.config.project else made
+
+    def fresh(self, batch: Batch) -> Images:
+        """G(z, y) of a new z."""
+        return self.decode(self.latent(len(batch.x), batch.rng), batch.condition)
 
     def seen(self, images: list[Images], batch: Batch) -> tuple[list[Images], Condition]:
         """What the critic sees of them: image i of each, and its condition, through the same changes."""

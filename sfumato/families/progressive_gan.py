@@ -16,14 +16,12 @@ from sfumato.families.adversaries import Adversaries
 from sfumato.families.base import Batch, Player, Stage, Terms, weights
 from sfumato.families.games import Game, Wasserstein
 from sfumato.families.growth import Grows, Growth
-from sfumato.families.optimizers import AdamW, Optimizer
+from sfumato.families.optimizers import Optimizer
 from sfumato.families.penalties import Drift, GradientPenalty, Penalty
-from sfumato.families.style_adversaries import Progressive
+from sfumato.families.style_adversaries import EVEN, Progressive
 from sfumato.kinds import choice
 from sfumato.networks.growth import Growing
 from sfumato.networks.progressive import repeated
-
-MOVED = AdamW.Config(lr=1e-2, betas=(0.0, 0.99), decay="constant")  # layers of equal rates: docs/results.md
 
 
 class GrowingAdversarial(Grows, Adversarial, abstract=True):
@@ -93,9 +91,9 @@ class ProgressiveGAN(GrowingAdversarial):
         """Turns of the critic for one of the generator; each consumes a batch."""
         network: Annotated[Any, choice(Adversaries, "progressive")] = Progressive.Config()
         """progressive, or stylegan, whose networks grow too."""
-        generator_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = MOVED
+        generator_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = EVEN
         """How the generator moves."""
-        critic_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = MOVED
+        critic_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = EVEN
         """How the critic moves."""
 
     def build(self) -> None:

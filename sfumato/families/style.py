@@ -16,8 +16,9 @@ from sfumato.families.abilities import Moves, Styles
 from sfumato.families.adversarial import Adversarial, AdversarialConfig
 from sfumato.families.base import Batch, Objective, Player, Stage, Terms
 from sfumato.families.games import Game, Relativistic
-from sfumato.families.optimizers import AdamW, Optimizer
+from sfumato.families.optimizers import Optimizer
 from sfumato.families.penalties import Penalty, ZeroCentred
+from sfumato.families.style_adversaries import EVEN
 from sfumato.images import Images, Size
 from sfumato.kinds import choice
 from sfumato.networks.alias_free import Waves
@@ -25,7 +26,6 @@ from sfumato.networks.condition import Condition
 from sfumato.networks.mapping import StyleGenerator
 from sfumato.streams import Rngs, normals
 
-MOVED = AdamW.Config(lr=1e-2, betas=(0.0, 0.99), decay="constant")  # layers of equal rates: docs/results.md
 FOLLOWS = 0.01  # how fast the mean path length follows
 
 
@@ -45,9 +45,9 @@ class StyleConfig(AdversarialConfig):
     """psi, for drawing: w becomes mean + psi (w - mean); below 1 for usual images, 1 for all that was learnt."""
     path_length: float = Field(default=0.0, ge=0.0)
     """Weight of the path length's distance from its mean, on each fourth turn."""
-    generator_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = MOVED
+    generator_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = EVEN
     """How the generator moves; its mapping at a hundredth of the rate."""
-    critic_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = MOVED
+    critic_optimizer: Annotated[Any, choice(Optimizer, "adamw")] = EVEN
     """How the critic moves."""
 
 
@@ -83,15 +83,14 @@ class Style(Adversarial, Styles, Moves, abstract=True):
             return [critic, generator]
         return [critic, replace(generator, objectives=[*generator.objectives, Objective(self.path_loss, every=4)])]
 
-    def make(self, batch: Batch) -> Images:
-        """Images of new codes, some of them mixed, with new noise; the mean w follows."""
+    def fresh(self, batch: Batch) -> Images:
+        """Of new codes, some of them mixed, with new noise; the mean w follows."""
         n, rng = len(batch.x), batch.rng
         w = self.painter.styles(self.latent(n, rng), batch.condition)
         self.painter.mapping.follow(w[:, 0])
         if self.config.mixing:
             w = self.mixed(w, self.painter.styles(self.latent(n, rng), batch.condition), batch)
-        made = self.painter.paint(w, batch.condition, rng)
-        return batch.observation.project(made) if self.config.project else made
+        return self.painter.paint(w, batch.condition, rng)
 
     def mixed(self, w: Tensor, other: Tensor, batch: Batch) -> Tensor:
         """`other` from a random layer on, of those that are there already, for a share of the images."""

@@ -10,7 +10,10 @@ from torch import nn
 from sfumato.config import Strict
 from sfumato.data.base import DataSpec
 from sfumato.families.adversaries import Adversaries
+from sfumato.families.optimizers import AdamW
 from sfumato.networks import progressive, r3gan, stylegan, stylegan2, stylegan3
+
+EVEN = AdamW.Config(lr=1e-2, betas=(0.0, 0.99), decay="constant")  # for layers of equal rates: docs/results.md
 
 
 class Grained(Strict):

@@ -13,7 +13,7 @@ from torch import Tensor
 from sfumato import display
 from sfumato.errors import DataError
 from sfumato.files import write_atomic
-from sfumato.images import grid, to_pil, to_uint8
+from sfumato.images import grid, to_pil
 from sfumato.latents.spaces import space_of
 from sfumato.training.run import load
 
@@ -74,7 +74,7 @@ def walk(
         for stop in range(stops):
             for step in range(steps):
                 code = space.between(codes[stop], codes[(stop + 1) % stops], step / steps)
-                made = to_uint8(space.picture(code, condition)).cpu()
+                made = space.pixels(code, condition)
                 frames.append(grid(made, scale=max(1, LONG // made.shape[-1])))
                 told(len(frames), stops * steps)
     write_film(frames, out)

@@ -14,7 +14,7 @@ from sfumato.families.abilities import Decodes, Encodes
 from sfumato.images import Pixels, grid, to_float, to_uint8, write_picture
 from sfumato.kinds import build
 from sfumato.latents.films import is_film, write_film
-from sfumato.latents.spaces import PARTS, Part, Space, space_of
+from sfumato.latents.spaces import PARTS, Part, space_of
 from sfumato.networks.condition import Condition
 from sfumato.streams import stream
 from sfumato.training.run import load
@@ -53,7 +53,7 @@ def interpolation(
         for end in (0, 1)
     )
     codes = [space.between(first, last, i / (steps - 1)) for i in range(steps)]
-    made = [to_uint8(space.picture(code, condition)).cpu() for code in codes]
+    made = [space.pixels(code, condition) for code in codes]
     if is_film(out):
         frames = [enlarged(images, columns=rows) for images in made]
         write_film([*frames, *frames[-2:0:-1]], out)
@@ -85,13 +85,13 @@ def arithmetic(
     for numbers in groups:
         codes, _ = space.draws(numbers, seed)
         mean = codes.mean(0, keepdim=True)
-        shown = to_uint8(space.picture(torch.cat([codes, mean]), space.condition(len(codes) + 1))).cpu()
+        shown = space.pixels(torch.cat([codes, mean]), space.condition(len(codes) + 1))
         blank = white(longest - len(numbers), shown)
         rows.append(torch.cat([shown[:-1], blank, shown[-1:]]))
         means.append(mean)
     found = means[0] - means[1] + means[2]
     results = torch.cat([found, space.beside(found, nearby, NEARBY - 1, seed)])
-    made = to_uint8(space.picture(results, space.condition(NEARBY))).cpu()
+    made = space.pixels(results, space.condition(NEARBY))
     columns = longest + 1
     filler = white(-NEARBY % columns, made)
     write_picture(enlarged(torch.cat([*rows, made, filler]), columns), out)
@@ -116,7 +116,7 @@ def mixing(
     """
     space = space_of(load(folder, device, changes=changes).family, label)
     (own, classes), (other, others) = space.draws(rows, seed), space.draws(columns, seed)
-    first, heads = shown(space, own, classes), shown(space, other, others)
+    first, heads = space.pixels(own, classes), space.pixels(other, others)
     tables = []
     for part in parts:
         corner = white(1, first)
@@ -124,16 +124,11 @@ def mixing(
         for i in range(len(rows)):
             mixed = space.parted(own[i : i + 1].expand_as(other), other, part)
             told = classes.pick(torch.full((len(columns),), i, device=mixed.device))
-            lines.append(torch.cat([first[i : i + 1], shown(space, mixed, told)]))
+            lines.append(torch.cat([first[i : i + 1], space.pixels(mixed, told)]))
         tables += lines
     write_picture(enlarged(torch.cat(tables), len(columns) + 1), out)
     said = ", ".join(parts)
     display.say(f"{out}: rows are draws, columns give them their {said} part{'s' if len(parts) > 1 else ''}")
-
-
-def shown(space: Space, codes: Tensor, condition: Condition) -> Pixels:
-    """Images of codes, to look at."""
-    return to_uint8(space.picture(codes, condition)).cpu()
 
 
 def white(n: int, like: Pixels) -> Pixels:

@@ -12,7 +12,7 @@ from torch import Tensor
 from sfumato.errors import CapabilityError, ConfigError
 from sfumato.families.abilities import Decodes, Styles
 from sfumato.families.base import Family
-from sfumato.images import Images
+from sfumato.images import Images, Pixels, to_uint8
 from sfumato.networks.condition import Condition
 from sfumato.streams import normals, stream
 
@@ -82,6 +82,11 @@ class Space(ABC):
     def picture(self, code: Tensor, condition: Condition) -> Images:
         """Their images as they are shown."""
         return self.image(code, condition)
+
+    @torch.no_grad()
+    def pixels(self, code: Tensor, condition: Condition) -> Pixels:
+        """Their images to look at."""
+        return to_uint8(self.picture(code, condition)).cpu()
 
     @torch.no_grad()
     def spread(self) -> float:

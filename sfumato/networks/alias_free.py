@@ -114,7 +114,7 @@ class Waves(nn.Module):
         super().__init__()
         f = nn.init.normal_(torch.empty(channels, 2))
         radius = f.norm(dim=1, keepdim=True)
-        self.band, self.channels = band, channels
+        self.band = band
         self.register_buffer(
             "frequencies", f / (radius * radius.square().exp() ** 0.25) * band.cutoff
         )  # even in the disc
